@@ -1,0 +1,5 @@
+"""Trace attribution auditor for LLM spend."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The span graph as columns, and the two graphs that people look at."""

@@ -1,0 +1,281 @@
+"""Merges batches into one table of spans, sorted by key, each span once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from auditor.model.spans import (
+    F32,
+    I32,
+    I64,
+    NO_COUNT,
+    U8,
+    U32,
+    U64,
+    Batch,
+    CallFacts,
+    Place,
+    TenantTag,
+    mix,
+)
+
+T = TypeVar("T", bound=Hashable)
+
+ROOT = -1
+MISSING = -2
+
+
+@dataclass(slots=True)
+class SpanTable:
+    """All spans of a run. Rows are in the order of their keys, which says nothing about files."""
+
+    key: U64
+    parent: I32
+    """Row of the parent; ``ROOT`` without one, ``MISSING`` when it is not in the input."""
+    trace: U32
+    place: U32
+    tenant: I32
+    start_ns: I64
+    duration_ms: F32
+    trace_ids: U64
+    trace_mixed: U64
+    """Hash of each trace, by row of ``trace_ids``."""
+
+    call_row: U32
+    call_facts: U32
+    tokens: U32
+    call_user: I32
+    call_workflow: I32
+    call_line: U32
+    call_input: U32
+    searches: U32
+    """Search units of each call; ``NO_COUNT`` for none."""
+    reported_pico: I64
+    log_id: I32
+
+    link_row: U32
+    link_target: I32
+    """Row of the linked span, or ``MISSING``."""
+    id_row: U32
+    id_kind: U8
+    id_hash: U64
+
+    places: list[Place]
+    tenants: list[tuple[TenantTag, ...]]
+    facts: list[CallFacts]
+    texts: list[str]
+    names: dict[int, str]
+    """Span names by key, for an explained trace only."""
+    redelivered: int
+    column_bytes: int
+    """Bytes in the arrays of the batches, before they were merged."""
+
+    def span_id(self, row: int) -> str:
+        """Span id of a row as hex."""
+        return f"{int(self.key[row]) ^ int(self.trace_mixed[self.trace[row]]):016x}"
+
+    def trace_id(self, row: int) -> str:
+        """Trace id of a row as hex."""
+        high, low = self.trace_ids[self.trace[row]]
+        return f"{int(high):016x}{int(low):016x}"
+
+    def end_ns(self, rows: I64) -> I64:
+        """End times; the start where a span has not ended."""
+        lasted = np.nan_to_num(self.duration_ms[rows].astype(np.float64)) * 1e6
+        return self.start_ns[rows] + lasted.astype(np.int64)
+
+
+def merge(batches: Sequence[Batch]) -> SpanTable:
+    """Put batches together in any order: the result differs in nothing but positions in files."""
+    column_bytes = sum(batch.column_bytes for batch in batches)
+    places, place_maps = _intern(batch.places for batch in batches)
+    tenants, tenant_maps = _intern(batch.tenants for batch in batches)
+    facts, facts_maps = _intern(batch.facts for batch in batches)
+    texts, text_maps = _intern(batch.texts for batch in batches)
+    offsets = np.cumsum([0, *(len(batch.key) for batch in batches)])
+
+    mixed = [mix(batch.trace_ids[:, 0], batch.trace_ids[:, 1]) for batch in batches]
+    trace_mixed, first = np.unique(_join(mixed, np.uint64), return_index=True)
+    trace_ids = np.concatenate([np.empty((0, 2), np.uint64), *(batch.trace_ids for batch in batches)])[first]
+
+    key = _join([batch.key for batch in batches], np.uint64)
+    tenant = _join([_map(tenant_maps[n], batch.tenant) for n, batch in enumerate(batches)], np.int32)
+    start_ns = _join([batch.start_ns for batch in batches], np.int64)
+    duration = _join([batch.duration_ms for batch in batches], np.float32)
+    call_row = _join([batch.call_row + offsets[n] for n, batch in enumerate(batches)], np.int64)
+    call_facts = _join([facts_maps[n][batch.call_facts] for n, batch in enumerate(batches)], np.uint32)
+    tokens = np.concatenate([np.empty((0, 7), np.uint32), *(batch.tokens for batch in batches)])
+
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:] = ordered[1:] != ordered[:-1]
+    group = np.cumsum(is_new) - 1
+    rows = int(group[-1]) + 1 if len(group) else 0
+    chosen = order[is_new]
+    tenant_rank = _ranks(tenants)
+    if rows < len(order):
+        chosen, tenant = _choose_copies(order, group, is_new, chosen, tenant, tenant_rank, start_ns, duration)
+    new_row = np.empty(len(order), dtype=np.int32)
+    new_row[order] = group
+
+    sparse = _Sparse(batches, offsets, text_maps)
+    calls = _choose_calls(new_row[call_row], call_facts, tokens, _ranks(facts))
+    parent_key = _join([batch.parent for batch in batches], np.uint64)[chosen]
+    sorted_key = ordered[is_new]
+    link_row = new_row[_join([batch.link_row + offsets[n] for n, batch in enumerate(batches)], np.int64)]
+    link_key = _join([batch.link_key for batch in batches], np.uint64)
+    link_target = find_rows(sorted_key, link_key)
+    links = _first_of_each(link_target, link_row)
+    id_row = new_row[_join([batch.id_row + offsets[n] for n, batch in enumerate(batches)], np.int64)]
+    id_kind = _join([batch.id_kind for batch in batches], np.uint8)
+    id_hash = _join([batch.id_hash for batch in batches], np.uint64)
+    ids = _first_of_each(id_hash, id_kind, id_row)
+    return SpanTable(
+        key=sorted_key,
+        parent=_parent_rows(sorted_key, parent_key),
+        trace=_join(
+            [np.searchsorted(trace_mixed, mixed[n])[batch.trace] for n, batch in enumerate(batches)], np.uint32
+        )[chosen],
+        place=_join([place_maps[n][batch.place] for n, batch in enumerate(batches)], np.uint32)[chosen],
+        tenant=tenant[chosen],
+        start_ns=start_ns[chosen],
+        duration_ms=duration[chosen],
+        trace_ids=trace_ids,
+        trace_mixed=trace_mixed,
+        call_row=new_row[call_row][calls].astype(np.uint32),
+        call_facts=call_facts[calls],
+        tokens=tokens[calls],
+        call_user=sparse.user[calls],
+        call_workflow=sparse.workflow[calls],
+        call_line=_join([batch.call_line for batch in batches], np.uint32)[calls],
+        call_input=_join([batch.call_input for batch in batches], np.uint32)[calls],
+        searches=sparse.searches[calls],
+        reported_pico=sparse.reported[calls],
+        log_id=sparse.log_id[calls],
+        link_row=link_row[links].astype(np.uint32),
+        link_target=link_target[links].astype(np.int32),
+        id_row=id_row[ids].astype(np.uint32),
+        id_kind=id_kind[ids],
+        id_hash=id_hash[ids],
+        places=places,
+        tenants=tenants,
+        facts=facts,
+        texts=texts,
+        names={key: name for batch in batches for key, name in batch.names.items()},
+        redelivered=len(order) - rows,
+        column_bytes=column_bytes,
+    )
+
+
+class _Sparse:
+    """Columns of calls that few calls have, spread out to one entry a call."""
+
+    def __init__(self, batches: Sequence[Batch], offsets: I64, text_maps: list[I32]) -> None:
+        counts = [len(batch.call_row) for batch in batches]
+        total = sum(counts)
+        starts = np.cumsum([0, *counts])
+        self.user = _join([_map(text_maps[n], batch.call_user) for n, batch in enumerate(batches)], np.int32)
+        self.workflow = _join(
+            [_map(text_maps[n], batch.call_workflow) for n, batch in enumerate(batches)], np.int32
+        )
+        self.searches = np.full(total, NO_COUNT, dtype=np.uint32)
+        self.reported = np.full(total, -1, dtype=np.int64)
+        self.log_id = np.full(total, -1, dtype=np.int32)
+        for n, batch in enumerate(batches):
+            at = batch.extra_call + starts[n]
+            self.searches[at] = batch.extra_searches
+            self.reported[at] = batch.extra_cost_pico
+            self.log_id[at] = _map(text_maps[n], batch.extra_log_id)
+
+
+def find_rows(sorted_key: U64, wanted: U64) -> I64:
+    """Rows of the spans with these keys, ``MISSING`` where there is none."""
+    if not len(sorted_key):
+        return np.full(len(wanted), MISSING, dtype=np.int64)
+    # Sorted queries walk the table in order: a third of the time of random ones.
+    order = np.argsort(wanted)
+    ordered = wanted[order]
+    at = np.searchsorted(sorted_key, ordered)
+    at[at == len(sorted_key)] = 0
+    found = np.empty(len(wanted), dtype=np.int64)
+    found[order] = np.where(sorted_key[at] == ordered, at, MISSING)
+    return found
+
+
+def _parent_rows(sorted_key: U64, parent_key: U64) -> I32:
+    rows = find_rows(sorted_key, parent_key)
+    rows[parent_key == 0] = ROOT
+    rows[rows == np.arange(len(rows))] = MISSING
+    return rows.astype(np.int32)
+
+
+def _choose_copies(
+    order: I64, group: I64, is_new: np.ndarray, chosen: I64, tenant: I32, rank: I64, start_ns: I64, duration: F32
+) -> tuple[I64, I32]:
+    """Of redelivered spans keep the one that ended last; a tenant that any copy has counts."""
+    repeated = np.bincount(group)[group] > 1
+    rows, groups = order[repeated], group[repeated]
+    tenant_order = np.where(tenant[rows] >= 0, rank[tenant[rows]], -1)
+    end = start_ns[rows] + np.nan_to_num(duration[rows].astype(np.float64), nan=-1.0) * 1e6
+    by = np.lexsort((tenant_order, start_ns[rows], end, groups))
+    last = np.ones(len(by), dtype=bool)
+    last[:-1] = groups[by][1:] != groups[by][:-1]
+    chosen = chosen.copy()
+    chosen[groups[by][last]] = rows[by][last]
+    starts = np.flatnonzero(np.r_[True, groups[by][1:] != groups[by][:-1]])
+    best = np.maximum.reduceat(tenant_order[by], starts)
+    by_rank = np.empty(len(rank) + 1, dtype=np.int32)
+    by_rank[rank] = np.arange(len(rank))
+    by_rank[-1] = -1
+    tenant = tenant.copy()
+    tenant[chosen[groups[by][last]]] = by_rank[best]
+    return chosen, tenant
+
+
+def _choose_calls(row: I32, facts: U32, tokens: U32, facts_rank: I64) -> I64:
+    """Of redelivered candidate calls keep the one with the most and largest counts; in the order of rows."""
+    known = (tokens != NO_COUNT).sum(axis=1)
+    total = np.where(tokens == NO_COUNT, 0, tokens).astype(np.int64).sum(axis=1)
+    by = np.lexsort((facts_rank[facts], total, known, row))
+    last = np.ones(len(by), dtype=bool)
+    last[:-1] = row[by][1:] != row[by][:-1]
+    return by[last]
+
+
+def _first_of_each(*columns: np.ndarray) -> I64:
+    """Indices of one entry for each distinct combination, ordered by the last column first."""
+    by = np.lexsort(columns)
+    differs = np.zeros(len(by), dtype=bool)
+    differs[:1] = True
+    for column in columns:
+        differs[1:] |= column[by][1:] != column[by][:-1]
+    return by[differs]
+
+
+def _ranks(table: Sequence[object]) -> I64:
+    """Position of each entry in textual order: an order that does not depend on what was read first."""
+    ranks = np.empty(len(table), dtype=np.int64)
+    ranks[sorted(range(len(table)), key=lambda n: repr(table[n]))] = np.arange(len(table))
+    return ranks
+
+
+def _intern(tables: Iterable[list[T]]) -> tuple[list[T], list[I32]]:
+    merged: dict[T, int] = {}
+    maps = [
+        np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32) for table in tables
+    ]
+    return list(merged), maps
+
+
+def _map(mapping: I32, codes: I32) -> I32:
+    """Translate codes, leaving -1 as it is."""
+    return np.append(mapping, np.int32(-1))[codes]
+
+
+def _join(parts: Sequence[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    return np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype=dtype)

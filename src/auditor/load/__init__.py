@@ -1,0 +1,240 @@
+"""Reads inputs into columns: only this package knows formats.
+
+A format is a module with a reader (``read(record, line, byte)`` into a ``BatchBuilder``) and one entry in
+``FORMATS`` that says how its first record is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import orjson
+
+from auditor.errors import InputError
+from auditor.load.builder import SAMPLE_SIZE, BatchBuilder
+from auditor.load.litellm import LiteLLMReader
+from auditor.load.otlp_json import OtlpJsonReader
+from auditor.load.sources import BrokenCompressionError, Opened, Record, Source, find, values_in
+from auditor.model.lexicon import Lexicon
+from auditor.model.report import InputSummary
+from auditor.model.spans import Batch, SampledSpan
+
+FLUSH_SPANS = 1 << 16
+"""Spans collected before they are turned into columns: what a range of about 64 MB holds."""
+
+
+class Reader(Protocol):
+    """Reads the records of one format into a builder."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One export format."""
+
+    name: str
+    recognises: Callable[[Any], bool]
+    """Say whether the first JSON value of an input looks like this format."""
+    reader: Callable[[BatchBuilder], Reader]
+
+
+def _is_otlp(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and _is_otlp(value[0])
+    return isinstance(value, dict) and bool(
+        value.keys() & {"resourceSpans", "resource_spans", "resourceLogs", "resourceMetrics"}
+    )
+
+
+def _is_litellm(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and _is_litellm(value[0])
+    return isinstance(value, dict) and {"call_type", "response_cost", "metadata"} <= value.keys()
+
+
+FORMATS = (
+    Format("otlp-json", _is_otlp, OtlpJsonReader),
+    Format("litellm", _is_litellm, LiteLLMReader),
+)
+_MARKS = {
+    "otlp-json": (b'"resourceSpans"', b'"resource_spans"', b'"resourceLogs"', b'"resourceMetrics"'),
+    "litellm": (b'"call_type"', b'"response_cost"'),
+}
+_REFUSED = (
+    ({"startTime", "spend", "users", "models"}, "LiteLLM's daily summary holds no calls", "export rows: /spend/logs?summarize=false"),
+    ({"group_by_day", "teams"}, "a LiteLLM spend report holds no calls", "export rows: /spend/logs/v2"),
+)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Everything that was read."""
+
+    batches: list[Batch] = field(default_factory=list)
+    inputs: list[InputSummary] = field(default_factory=list)
+    sample: list[SampledSpan] = field(default_factory=list)
+    corrupt_counts: int = 0
+    dropped_copies: int = 0
+
+    @property
+    def spans(self) -> int:
+        """Rows in all batches, redelivered ones included."""
+        return sum(len(batch.key) for batch in self.batches)
+
+
+def load(
+    paths: Sequence[str],
+    lexicon: Lexicon,
+    *,
+    explain_trace: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Loaded:
+    """Read all inputs; ``progress`` hears of bytes and spans done. Raises ``InputError`` when none can be read."""
+    loaded = Loaded()
+    for number, source in enumerate(find(paths)):
+        _load_one(source, number, lexicon, loaded, explain_trace, progress)
+    loaded.sample.sort(key=_sample_order)
+    del loaded.sample[SAMPLE_SIZE:]
+    return loaded
+
+
+def _load_one(
+    source: Source,
+    number: int,
+    lexicon: Lexicon,
+    loaded: Loaded,
+    explain_trace: str | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    opened = Opened(source)
+    builders: list[BatchBuilder] = []
+    batches: list[Batch] = []
+    bytes_before = sum(summary.bytes for summary in loaded.inputs)
+    spans_before = loaded.spans
+    notes: list[str] = []
+    form: Format | None = None
+    reader: Reader | None = None
+    builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
+    try:
+        try:
+            for record in opened.records():
+                if form is None:
+                    form = recognise(record, source)
+                if reader is None:
+                    builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
+                    builders.append(builder)
+                    reader = form.reader(builder)
+                _read(reader, builder, record)
+                if len(builder.span_hex) >= FLUSH_SPANS:
+                    batches.append(builder.finish())
+                    reader = None
+                    if progress is not None:
+                        done = sum(len(batch.key) for batch in batches)
+                        progress(bytes_before + opened.bytes_read, spans_before + done)
+        except BrokenCompressionError as error:
+            if not builders:
+                raise InputError(f"{source.name}: {error}") from error
+            builder.reject(0, opened.bytes_read, str(error))
+    finally:
+        opened.close()
+    if form is None:
+        raise InputError(f"{source.name}: empty, nothing to read")
+    if reader is not None:
+        batches.append(builder.finish())
+    loaded.batches += batches
+    loaded.inputs.append(_summary(source, form, opened, builders, batches, notes))
+    for builder in builders:
+        loaded.sample += [entry for _, _, entry in builder.sample]
+        loaded.corrupt_counts += builder.corrupt_counts
+        loaded.dropped_copies += builder.dropped_copies
+
+
+def _read(reader: Reader, builder: BatchBuilder, record: Record) -> None:
+    data, line, byte = record
+    try:
+        reader.read(data, line, byte)
+    except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError) as error:
+        message = str(error)
+        if "trailing characters" not in message:
+            builder.reject(line, byte, _plain(message))
+            return
+        builder.records -= 1
+        view = memoryview(data)
+        for value, at_line, at_byte in values_in(view, line, byte):
+            try:
+                reader.read(value, at_line, at_byte)
+            except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError) as inner:
+                builder.reject(at_line, at_byte, _plain(str(inner)))
+
+
+def _plain(message: str) -> str:
+    if "truncated" in message or "unexpected end" in message:
+        return "the JSON breaks off before it ends"
+    if "recursion" in message.lower():
+        return "the JSON is nested too deeply"
+    return f"not JSON: {message.removeprefix('JSON is malformed: ')}"
+
+
+def recognise(record: Record, source: Source) -> Format:
+    """Tell the format from the first record; raises ``InputError`` with what was seen instead."""
+    data, line, _ = record
+    head = bytes(data[: 64 << 10])
+    if head.lstrip()[:1] not in (b"{", b"["):
+        kind = "binary data" if b"\0" in head or head[:1] > b"\x7e" else "text"
+        raise InputError(
+            f"{source.name}:{line}: not JSON ({kind})", hint="audit reads OTLP JSON and LiteLLM logs"
+        )
+    try:
+        value = orjson.loads(data) if len(data) < 1 << 20 else None
+    except orjson.JSONDecodeError as error:
+        value = None
+        if not any(mark in head for marks in _MARKS.values() for mark in marks):
+            raise InputError(f"{source.name}:{line}: not JSON ({error.msg})") from error
+    for form in FORMATS:
+        if form.recognises(value) if value is not None else any(mark in head for mark in _MARKS[form.name]):
+            return form
+    entry = value[0] if isinstance(value, list) and value else value
+    if isinstance(entry, dict):
+        for keys, what, hint in _REFUSED:
+            if keys <= entry.keys():
+                raise InputError(f"{source.name}: {what}", hint=hint)
+    raise InputError(
+        f"{source.name}:{line}: JSON, but none of the formats that are read here",
+        hint=f"formats: {', '.join(form.name for form in FORMATS)}",
+    )
+
+
+def _summary(
+    source: Source,
+    form: Format,
+    opened: Opened,
+    builders: list[BatchBuilder],
+    batches: list[Batch],
+    notes: list[str],
+) -> InputSummary:
+    starts = [batch.start_ns[batch.start_ns > 0] for batch in batches]
+    known = np.concatenate(starts) if starts else np.empty(0, dtype=np.int64)
+    rejections = [rejection for builder in builders for rejection in builder.rejections]
+    return InputSummary(
+        path=source.name,
+        format=form.name,
+        vocabularies=tuple(sorted({name for builder in builders for name in builder.vocabularies})),
+        bytes=source.size or opened.bytes_read,
+        records=sum(builder.records for builder in builders),
+        spans=sum(len(batch.key) for batch in batches),
+        rejected=sum(builder.rejected for builder in builders),
+        rejections=tuple(rejections[:20]),
+        start_ns=int(known.min()) if known.size else None,
+        end_ns=int(known.max()) if known.size else None,
+        notes=tuple(notes),
+    )
+
+
+def _sample_order(entry: SampledSpan) -> tuple[int, bool, tuple[tuple[str, str], ...]]:
+    return entry.key, entry.is_call, entry.attributes

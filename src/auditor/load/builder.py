@@ -1,0 +1,861 @@
+"""Turns what a reader finds on spans into the columns of a ``Batch``.
+
+A reader knows a format and hands over attributes by code; what the codes mean for roles, tenants and calls is
+decided here, once for all formats.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from heapq import heappush, heappushpop
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from auditor.model.lexicon import (
+    CALL_FIELDS_FROM,
+    CONTAINERS,
+    RANKS,
+    USAGE_FIELDS,
+    Field,
+    KeyMeaning,
+    Lexicon,
+    Operation,
+)
+from auditor.model.report import Rejection
+from auditor.model.spans import (
+    MAX_COUNT,
+    NO_COUNT,
+    TOKEN_COLUMNS,
+    Batch,
+    CallFacts,
+    IdKind,
+    Kind,
+    Place,
+    Role,
+    SampledSpan,
+    Shape,
+    TenantTag,
+    U64,
+    mix,
+)
+
+PRESENCE_BELOW = Field.TENANT * RANKS
+"""Codes below tell by their presence; their values are not read."""
+CALL_FROM = CALL_FIELDS_FROM * RANKS
+
+NO_PARENT = "0" * 16
+SAMPLE_SIZE = 512
+"""Spans kept to look for unknown tenant keys: those with the smallest ids, so that the choice has no order."""
+KEPT_REJECTIONS = 20
+MAX_SAMPLED_TEXT = 128
+
+Hit = tuple[int, Any]
+"""Code of a known attribute key, and the value."""
+
+_ID_FIELDS = {
+    Field.BATCH_ID: IdKind.BATCH,
+    Field.RESPONSE_ID: IdKind.RESPONSE,
+    Field.MESSAGE_ID: IdKind.MESSAGE,
+    Field.REQUEST_ID: IdKind.REQUEST,
+    Field.WORKFLOW: IdKind.WORKFLOW,
+    Field.SESSION: IdKind.SESSION,
+    Field.USER: IdKind.USER,
+    Field.CALL_ID: IdKind.CALL,
+}
+_KIND_ROLES = {
+    Kind.SERVER: Role.SERVER,
+    Kind.CLIENT: Role.CLIENT,
+    Kind.PRODUCER: Role.PRODUCER,
+    Kind.CONSUMER: Role.CONSUMER,
+}
+_OPERATION_ROLES = {
+    Operation.AGENT: Role.AGENT,
+    Operation.TOOL: Role.TOOL,
+    Operation.CHAIN: Role.CHAIN,
+    Operation.RETRIEVER: Role.RETRIEVER,
+}
+
+
+@dataclass(slots=True)
+class ResourceFacts:
+    """What a resource says about all its spans."""
+
+    service: str
+    instance: str
+    language: str
+    tenants: tuple[TenantTag, ...]
+    tenant_code: int
+    environment: str
+    feature: str
+    user: str
+    workflow: str
+
+
+class SpanFacts(NamedTuple):
+    """What the attributes of one span say, for the caller that has the ids and times."""
+
+    role: Role
+    provider_api: bool
+    tenant_code: int
+    is_call: bool
+
+
+class BatchBuilder:
+    """Collects spans and yields one ``Batch``; strings are interned on the way."""
+
+    def __init__(self, lexicon: Lexicon, *, input_number: int, explain_trace: str | None = None) -> None:
+        self.lexicon = lexicon
+        self.input_number = input_number
+        self.explain_trace = explain_trace
+        self.rejected = 0
+        self.rejections: list[Rejection] = []
+        self.vocabularies: set[str] = set()
+        self.corrupt_counts = 0
+        self.dropped_copies = 0
+        self.records = 0
+        self.names: dict[int, str] = {}
+        self.marks: list[tuple[int, int, int]] = []
+        self.sample: list[tuple[int, int, SampledSpan]] = []
+        self.sample_below = 1 << 64
+
+        self.trace_hex: list[str] = []
+        self.span_hex: list[str] = []
+        self.parent_hex: list[str] = []
+        self.place: list[int] = []
+        self.tenant: list[int] = []
+        self.start: list[int] = []
+        self.end: list[int] = []
+
+        self.call_row: list[int] = []
+        self.call_facts: list[int] = []
+        self.tokens: list[tuple[int, ...]] = []
+        self.call_user: list[int] = []
+        self.call_workflow: list[int] = []
+        self.call_line: list[int] = []
+
+        self.link_row: list[int] = []
+        self.link_trace: list[str] = []
+        self.link_span: list[str] = []
+        self.id_row: list[int] = []
+        self.id_kind: list[int] = []
+        self.id_hash: list[int] = []
+        self.extra_call: list[int] = []
+        self.extra_searches: list[int] = []
+        self.extra_cost: list[int] = []
+        self.extra_log_id: list[int] = []
+
+        self._places: dict[Place, int] = {}
+        self._tenants: dict[tuple[TenantTag, ...], int] = {}
+        self._facts: dict[CallFacts, int] = {}
+        self._texts: dict[str, int] = {}
+        self._shape_codes: dict[tuple[int, str, int, bool | None, Role, bool], int] = {}
+        self._resources: dict[tuple[Any, ...], ResourceFacts] = {}
+
+    # -- what readers call ---------------------------------------------------------------------------
+
+    def reject(self, line: int, byte: int, reason: str) -> None:
+        """Count a record that cannot be read; the first few are kept with their position."""
+        self.rejected += 1
+        if len(self.rejections) < KEPT_REJECTIONS:
+            self.rejections.append(Rejection(line, byte, reason))
+
+    def resource(self, attributes: Iterable[tuple[str, Any]]) -> ResourceFacts:
+        """Read the attributes of a resource."""
+        codes = self.lexicon.resource_codes
+        service = instance = language = ""
+        hits: list[Hit] = []
+        for key, value in attributes:
+            if key == "service.name":
+                service = text_of(value)
+            elif key == "service.instance.id":
+                instance = text_of(value)
+            elif key == "telemetry.sdk.language":
+                language = text_of(value)
+            elif key in codes:
+                hits.append((codes[key], value))
+        found = self._first_values(hits)
+        tenants, _ = self.tenant_tags(hits)
+        return ResourceFacts(
+            service=service or "unknown_service",
+            instance=instance,
+            language=language,
+            tenants=tenants,
+            tenant_code=self._intern_tenants(tenants),
+            environment=text_of(found.get(Field.ENVIRONMENT)),
+            feature=text_of(found.get(Field.FEATURE)),
+            user=self.identity(found.get(Field.USER)),
+            workflow=self.identity(found.get(Field.WORKFLOW)),
+        )
+
+    def place_code(
+        self,
+        resource: ResourceFacts,
+        scope: str,
+        kind: Kind,
+        remote: bool | None,
+        role: Role,
+        provider_api: bool,
+        *,
+        is_row: bool = False,
+    ) -> int:
+        """Intern where a span stands."""
+        shape = Shape(resource.service, kind, role, remote, scope, provider_api, resource.language, is_row)
+        place = Place(shape, resource.instance)
+        return self._places.setdefault(place, len(self._places))
+
+    def is_dropped_copy(self, hits: Sequence[Hit]) -> bool:
+        """Say whether the span is an unfinished copy of another one."""
+        for code, value in hits:
+            if code // RANKS == Field.STATE and text_of(value) in self.lexicon.dropped_states:
+                self.dropped_copies += 1
+                return True
+        return False
+
+    def describe(
+        self,
+        resource: ResourceFacts,
+        kind: Kind,
+        presence: int,
+        hits: list[Hit],
+        *,
+        failed: bool,
+        line: int,
+        event_hits: Sequence[Hit] = (),
+        chunk_events: bool = False,
+    ) -> SpanFacts:
+        """Read the known attributes of the span that is about to be added as the next row.
+
+        ``presence`` has bit ``field`` set for each concept that tells by presence.
+        Ids and, for a model call, its facts go into the side tables.
+        """
+        row = len(self.span_hex)
+        found = self._first_values(hits)
+        tags, placeholder = self.tenant_tags(hits)
+        if Field.METADATA in found or Field.TAGS in found or Field.PARAMETERS in found:
+            tags, placeholder = self._open_blobs(hits, found, tags, placeholder)
+        tenant_code = self.with_resource(tags, resource)
+
+        operation = self._operation(hits) if Field.OPERATION in found else None
+        usage_in_event = False
+        if event_hits and not USAGE_FIELDS & found.keys():
+            of_events = self._first_values(list(event_hits))
+            if USAGE_FIELDS & of_events.keys():
+                usage_in_event = True
+                hits = [*hits, *event_hits]
+                found = of_events | found
+        for field, kind_of_id in _ID_FIELDS.items():
+            if field in found and (value := self.identity(found[field])):
+                self.add_id(row, kind_of_id, value)
+        has_usage = bool(USAGE_FIELDS & found.keys())
+        is_call = operation not in CONTAINERS and (
+            (operation is not None and operation.is_billable) or (operation is None and has_usage)
+        )
+        if is_call:
+            self._add_call(
+                row, resource, found, hits, operation, placeholder, failed=failed, line=line,
+                usage_in_event=usage_in_event, chunk_events=chunk_events,
+            )
+        role = self._role(kind, presence, found, operation, is_call=is_call)
+        provider_api = (
+            role is Role.SERVER
+            and Field.ROUTE in found
+            and text_of(found[Field.ROUTE]).partition("?")[0].endswith(self.lexicon.provider_paths)
+        )
+        return SpanFacts(role, provider_api, tenant_code, is_call)
+
+    def add_span(
+        self, trace: str, span: str, parent: str, place: int, tenant: int, start_ns: int, end_ns: int
+    ) -> None:
+        """Append one row; ids as text in any of the known spellings."""
+        self.trace_hex.append(trace)
+        self.span_hex.append(span)
+        self.parent_hex.append(parent)
+        self.place.append(place)
+        self.tenant.append(tenant)
+        self.start.append(start_ns)
+        self.end.append(end_ns)
+
+    def add_link(self, row: int, trace: str, span: str) -> None:
+        """Note that the span of ``row`` links to another span."""
+        self.link_row.append(row)
+        self.link_trace.append(trace)
+        self.link_span.append(span)
+
+    def add_id(self, row: int, kind: IdKind, value: str) -> None:
+        """Note that the span of ``row`` carries an id that others may share."""
+        self.id_row.append(row)
+        self.id_kind.append(kind)
+        self.id_hash.append(hash_text(value))
+
+    def wants_sample(self, span: str) -> bool:
+        """Say whether a span belongs to the sample for unknown keys, as far as is known now."""
+        try:
+            return int(span, 16) < self.sample_below
+        except ValueError:
+            return False
+
+    def add_sample(self, span: str, sampled: Sequence[tuple[str, str]], *, is_call: bool, has_tenant: bool) -> None:
+        """Keep the unknown attributes of a span."""
+        number = int(span, 16)
+        entry = (-number, len(self.span_hex), SampledSpan(number, is_call, has_tenant, tuple(sampled)))
+        if len(self.sample) < SAMPLE_SIZE:
+            heappush(self.sample, entry)
+        else:
+            heappushpop(self.sample, entry)
+        if len(self.sample) == SAMPLE_SIZE:
+            self.sample_below = -self.sample[0][0]
+
+    # -- meaning of attributes -----------------------------------------------------------------------
+
+    def _first_values(self, hits: list[Hit]) -> dict[Field, Any]:
+        """Keep the first non-empty value of each field, by precedence of its key."""
+        found: dict[Field, Any] = {}
+        for code, value in sorted(hits, key=_code):
+            if value is None or value == "":
+                continue
+            field = _FIELDS[code // RANKS]
+            if field not in found:
+                found[field] = value
+        return found
+
+    def tenant_tags(self, hits: list[Hit]) -> tuple[tuple[TenantTag, ...], str]:
+        """Tenants among the hits, strongest first, and the placeholder that stood in for one."""
+        tags: dict[str, TenantTag] = {}
+        placeholder = ""
+        for code, value in sorted(hits, key=_code):
+            if code // RANKS != Field.TENANT:
+                continue
+            meaning = self.lexicon.meaning_of_code[code]
+            text = text_of(value)
+            if self.lexicon.is_placeholder(text):
+                placeholder = placeholder or text
+            elif meaning.namespace not in tags:
+                tags[meaning.namespace] = TenantTag(meaning.namespace, text, meaning.key)
+        return tuple(tags.values()), placeholder
+
+    def _open_blobs(
+        self, hits: list[Hit], found: dict[Field, Any], tags: tuple[TenantTag, ...], placeholder: str
+    ) -> tuple[tuple[TenantTag, ...], str]:
+        """Look for identities inside metadata objects and tags; what the span says itself comes first."""
+        known = {tag.namespace: tag for tag in tags}
+        for code, value in sorted(hits, key=_code):
+            field = code // RANKS
+            if field == Field.METADATA:
+                entries = _entries_of_object(value)
+            elif field == Field.TAGS:
+                entries = _entries_of_tags(value)
+            elif field == Field.PARAMETERS:
+                self._open_parameters(value, found)
+                continue
+            else:
+                continue
+            for key, text, meaning in self._meanings_of(entries):
+                if meaning.field is not Field.TENANT:
+                    found.setdefault(meaning.field, text)
+                elif self.lexicon.is_placeholder(text):
+                    placeholder = placeholder or text
+                else:
+                    source = self.lexicon.meaning_of_code[code].key
+                    known.setdefault(
+                        meaning.namespace, TenantTag(meaning.namespace, text, f"{source}[{key}]")
+                    )
+        return tuple(known.values()), placeholder
+
+    def _meanings_of(self, entries: Iterable[tuple[str, Any]]) -> list[tuple[str, str, KeyMeaning]]:
+        fields = self.lexicon.metadata_fields
+        return [
+            (key, text, fields[key.lower()])
+            for key, value in entries
+            if key.lower() in fields and (text := text_of(value))
+        ]
+
+    @staticmethod
+    def _open_parameters(value: Any, found: dict[Field, Any]) -> None:
+        for key, inner in _entries_of_object(value):
+            if key == "stream":
+                found.setdefault(Field.STREAMED, inner)
+            elif key == "service_tier" and inner:
+                found.setdefault(Field.SERVICE_TIER, inner)
+            elif key == "model" and inner:
+                found.setdefault(Field.REQUEST_MODEL, inner)
+            elif key == "user" and inner:
+                found.setdefault(Field.USER, inner)
+
+    def with_resource(self, tags: tuple[TenantTag, ...], resource: ResourceFacts) -> int:
+        """Intern the tenants of a span; those of its resource fill the namespaces that it leaves open."""
+        if not tags:
+            return resource.tenant_code
+        if resource.tenants:
+            known = {tag.namespace for tag in tags}
+            tags += tuple(tag for tag in resource.tenants if tag.namespace not in known)
+        return self._intern_tenants(tags)
+
+    def tenant_code(self, resource: ResourceFacts, hits: list[Hit]) -> int:
+        """Intern the tenants that a span carries, by itself or by its resource."""
+        tags, _ = self.tenant_tags(hits)
+        return self.with_resource(tags, resource)
+
+    def _intern_tenants(self, tags: tuple[TenantTag, ...]) -> int:
+        if not tags:
+            return -1
+        return self._tenants.setdefault(tags, len(self._tenants))
+
+    def _operation(self, hits: list[Hit]) -> Operation | None:
+        for code, value in sorted(hits, key=_code):
+            if code // RANKS != Field.OPERATION:
+                continue
+            key = self.lexicon.meaning_of_code[code].key
+            text = text_of(value).lower()
+            operation = self.lexicon.operations_by_key.get((key, text)) or self.lexicon.operations.get(text)
+            if operation is not None:
+                return operation
+        return None
+
+    def _role(
+        self, kind: Kind, presence: int, found: dict[Field, Any], operation: Operation | None, *, is_call: bool
+    ) -> Role:
+        if is_call:
+            return Role.MODEL_CALL
+        if operation in _OPERATION_ROLES:
+            return _OPERATION_ROLES[operation]
+        queue = self.lexicon.queue_operations.get(text_of(found.get(Field.QUEUE_OPERATION)).lower())
+        if kind in {Kind.SERVER, Kind.PRODUCER, Kind.CONSUMER}:
+            return _KIND_ROLES[kind]
+        if queue is not None:
+            return Role(queue)
+        if kind is Kind.CLIENT:
+            return Role.CLIENT
+        return role_of_presence(presence, found)
+
+    def identity(self, value: Any) -> str:
+        """Read an id; a placeholder or a JSON object in its place is none."""
+        text = text_of(value)
+        return "" if self.lexicon.is_placeholder(text) or text.startswith("{") else text
+
+    def _text(self, value: str) -> int:
+        return self._texts.setdefault(value, len(self._texts)) if value else -1
+
+    def _add_call(
+        self,
+        row: int,
+        resource: ResourceFacts,
+        found: dict[Field, Any],
+        hits: list[Hit],
+        operation: Operation | None,
+        placeholder: str,
+        *,
+        failed: bool,
+        line: int,
+        usage_in_event: bool,
+        chunk_events: bool,
+    ) -> None:
+        vocabulary = ""
+        for code, _ in sorted(hits, key=_code):
+            field = code // RANKS
+            if field in {Field.INPUT_TOKENS, Field.OUTPUT_TOKENS, Field.USAGE_DETAILS, Field.OPERATION}:
+                name = self.lexicon.meaning_of_code[code].vocabulary
+                self.vocabularies.add(name)
+                if field != Field.OPERATION and not vocabulary:
+                    vocabulary = name
+        counts = self._counts(found)
+        tier = text_of(found.get(Field.SERVICE_TIER)).lower()
+        finished = found.get(Field.FINISH_REASON)
+        facts = CallFacts(
+            provider=text_of(found.get(Field.PROVIDER)),
+            request_model=text_of(found.get(Field.REQUEST_MODEL)),
+            response_model=text_of(found.get(Field.RESPONSE_MODEL)),
+            operation=operation,
+            vocabulary=vocabulary,
+            disjoint=True if vocabulary in self.lexicon.disjoint_usage else None,
+            streamed=flag_of(found.get(Field.STREAMED)),
+            first_chunk=chunk_events or Field.FIRST_CHUNK in found,
+            finished=finished not in (None, "", [], "[]", [""]),
+            has_response_id=Field.RESPONSE_ID in found,
+            service_tier=tier,
+            failed=failed or Field.FAILED in found,
+            cache_hit=bool(flag_of(found.get(Field.CACHE_HIT))),
+            batch=operation is Operation.BATCH or tier == "batch" or Field.BATCH_ID in found,
+            environment=text_of(found.get(Field.ENVIRONMENT)) or resource.environment,
+            feature=text_of(found.get(Field.FEATURE)) or resource.feature,
+            credential=self.identity(found.get(Field.CREDENTIAL)),
+            placeholder=placeholder,
+            usage_in_event=usage_in_event,
+            partial=False,
+        )
+        self.add_call(
+            row,
+            facts,
+            counts,
+            user=self.identity(found.get(Field.USER)) or resource.user,
+            workflow=self.identity(found.get(Field.WORKFLOW)) or resource.workflow,
+            line=line,
+            searches=count_of(found.get(Field.SEARCHES)),
+            cost=pico_of(found.get(Field.REPORTED_COST)),
+        )
+
+    def add_call(
+        self,
+        row: int,
+        facts: CallFacts,
+        counts: tuple[int, ...],
+        *,
+        user: str,
+        workflow: str,
+        line: int,
+        searches: int | None,
+        cost: int | None,
+        log_id: str = "",
+    ) -> None:
+        """Append a candidate call that the span of ``row`` describes; ``counts`` as in ``TOKEN_COLUMNS``."""
+        if searches is not None or cost is not None or log_id:
+            self.extra_call.append(len(self.call_row))
+            self.extra_searches.append(NO_COUNT if searches is None else searches)
+            self.extra_cost.append(-1 if cost is None else cost)
+            self.extra_log_id.append(self._text(log_id))
+        self.call_row.append(row)
+        self.call_facts.append(self._facts.setdefault(facts, len(self._facts)))
+        self.tokens.append(counts)
+        self.call_user.append(self._text(user))
+        self.call_workflow.append(self._text(workflow))
+        self.call_line.append(line)
+
+    def _counts(self, found: dict[Field, Any]) -> tuple[int, ...]:
+        """Token counts in the order of ``TOKEN_COLUMNS``; a missing or corrupt count is ``NO_COUNT``."""
+        if Field.USAGE_DETAILS in found:
+            for key, value in _entries_of_object(found[Field.USAGE_DETAILS]):
+                if (field := _DETAIL_FIELDS.get(key)) is not None:
+                    found.setdefault(field, value)
+        counts = []
+        for field in _TOKEN_FIELDS:
+            value = found.get(field)
+            count = None if value is None else count_of(value)
+            if count is None and value is not None and not _is_nan(value):
+                self.corrupt_counts += 1
+            counts.append(NO_COUNT if count is None else count)
+        return tuple(counts)
+
+    # -- columns -------------------------------------------------------------------------------------
+
+    def mark(self, line: int, byte: int) -> None:
+        """Note that the rows from here on come from the record at this position."""
+        self.marks.append((len(self.span_hex), line, byte))
+        self.records += 1
+
+    def position_of(self, row: int) -> tuple[int, int]:
+        """Line and byte of the record that a row came from."""
+        at = bisect_right(self.marks, row, key=_first_row) - 1
+        return self.marks[at][1:] if at >= 0 else (0, 0)
+
+    def _repair_ids(self) -> None:
+        """Bring ids of other spellings to hex, and take out the spans that have none."""
+        traces = [canonical_id(text, 16) for text in self.trace_hex]
+        spans = [canonical_id(text, 8) for text in self.span_hex]
+        parents = [canonical_id(text, 8) for text in self.parent_hex]
+        bad = [
+            row
+            for row, (trace, span, parent) in enumerate(zip(traces, spans, parents, strict=True))
+            if trace is None or span is None or parent is None or not trace.strip("0") or not span.strip("0")
+        ]
+        for row in bad:
+            self.reject(*self.position_of(row), "a span has no readable trace id, span id or parent id")
+        self.trace_hex = [text or "0" * 32 for text in traces]
+        self.span_hex = [text or NO_PARENT for text in spans]
+        self.parent_hex = [text or NO_PARENT for text in parents]
+        if bad:
+            self._take_out(set(bad))
+
+    def _take_out(self, bad: set[int]) -> None:
+        keep = [row for row in range(len(self.span_hex)) if row not in bad]
+        new_row = {row: number for number, row in enumerate(keep)}
+        for name in ("trace_hex", "span_hex", "parent_hex", "place", "tenant", "start", "end"):
+            column = getattr(self, name)
+            setattr(self, name, [column[row] for row in keep])
+        calls = [number for number, row in enumerate(self.call_row) if row in new_row]
+        new_call = {call: number for number, call in enumerate(calls)}
+        self.call_row = [new_row[self.call_row[call]] for call in calls]
+        for name in ("call_facts", "tokens", "call_user", "call_workflow", "call_line"):
+            column = getattr(self, name)
+            setattr(self, name, [column[call] for call in calls])
+        for index, renumber, others in (
+            ("link_row", new_row, ("link_trace", "link_span")),
+            ("id_row", new_row, ("id_kind", "id_hash")),
+            ("extra_call", new_call, ("extra_searches", "extra_cost", "extra_log_id")),
+        ):
+            column = getattr(self, index)
+            kept = [number for number, row in enumerate(column) if row in renumber]
+            setattr(self, index, [renumber[column[number]] for number in kept])
+            for name in others:
+                other = getattr(self, name)
+                setattr(self, name, [other[number] for number in kept])
+        self.names = {new_row[row]: name for row, name in self.names.items() if row in new_row}
+
+    def _repair_links(self) -> None:
+        """Bring the ids of links to hex; a link to nothing readable leads nowhere and is left out."""
+        links = [
+            (row, trace, span)
+            for row, trace_text, span_text in zip(self.link_row, self.link_trace, self.link_span, strict=True)
+            if (trace := canonical_id(trace_text, 16)) and (span := canonical_id(span_text, 8)) and span.strip("0")
+        ]
+        self.link_row = [row for row, _, _ in links]
+        self.link_trace = [trace for _, trace, _ in links]
+        self.link_span = [span for _, _, span in links]
+
+    def finish(self) -> Batch:
+        """Turn what was collected into columns; spans whose ids cannot be read are rejected here."""
+        if not (
+            set(map(len, self.trace_hex)) <= {32}
+            and set(map(len, self.span_hex)) <= {16}
+            and set(map(len, self.parent_hex)) <= {16}
+            and is_hex(self.trace_hex)
+            and is_hex(self.span_hex)
+            and is_hex(self.parent_hex)
+        ):
+            self._repair_ids()
+        self._repair_links()
+        spans = len(self.span_hex)
+        halves = hex_columns(self.trace_hex, 16)
+        key = hex_columns(self.span_hex, 8)[:, 0]
+        parent = hex_columns(self.parent_hex, 8)[:, 0]
+        mixed = mix(halves[:, 0], halves[:, 1])
+        key = key ^ mixed
+        parent = np.where(parent == 0, np.uint64(0), parent ^ mixed)
+        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+        start = np.array(self.start, dtype=np.int64)
+        end = np.array(self.end, dtype=np.int64)
+        duration = np.where(end > 0, np.maximum(end - start, 0) / 1e6, np.nan).astype(np.float32)
+        link_halves = hex_columns(self.link_trace, 16)
+        names = {int(key[row]): name for row, name in self.names.items()}
+        return Batch(
+            key=key,
+            parent=parent,
+            trace=inverse.astype(np.uint32),
+            place=np.array(self.place, dtype=np.uint32),
+            tenant=np.array(self.tenant, dtype=np.int32),
+            start_ns=start,
+            duration_ms=duration,
+            trace_ids=halves[first] if spans else np.empty((0, 2), dtype=np.uint64),
+            call_row=np.array(self.call_row, dtype=np.uint32),
+            call_facts=np.array(self.call_facts, dtype=np.uint32),
+            tokens=np.array(self.tokens, dtype=np.uint32).reshape(-1, len(TOKEN_COLUMNS)),
+            call_user=np.array(self.call_user, dtype=np.int32),
+            call_workflow=np.array(self.call_workflow, dtype=np.int32),
+            call_line=np.array(self.call_line, dtype=np.uint32),
+            call_input=np.full(len(self.call_row), self.input_number, dtype=np.uint16),
+            link_row=np.array(self.link_row, dtype=np.uint32),
+            link_key=hex_columns(self.link_span, 8)[:, 0] ^ mix(link_halves[:, 0], link_halves[:, 1]),
+            id_row=np.array(self.id_row, dtype=np.uint32),
+            id_kind=np.array(self.id_kind, dtype=np.uint8),
+            id_hash=np.array(self.id_hash, dtype=np.uint64),
+            extra_call=np.array(self.extra_call, dtype=np.uint32),
+            extra_searches=np.array(self.extra_searches, dtype=np.uint32),
+            extra_cost_pico=np.array(self.extra_cost, dtype=np.int64),
+            extra_log_id=np.array(self.extra_log_id, dtype=np.int32),
+            places=list(self._places),
+            tenants=list(self._tenants),
+            facts=list(self._facts),
+            texts=list(self._texts),
+            names=names,
+        )
+
+
+_FIELDS = {int(field): field for field in Field}
+_TOKEN_FIELDS = (
+    Field.INPUT_TOKENS,
+    Field.OUTPUT_TOKENS,
+    Field.CACHE_READ,
+    Field.CACHE_WRITE,
+    Field.CACHE_WRITE_1H,
+    Field.TOTAL_TOKENS,
+    Field.REASONING_TOKENS,
+)
+_DETAIL_FIELDS = {
+    "input": Field.INPUT_TOKENS,
+    "input_tokens": Field.INPUT_TOKENS,
+    "prompt_tokens": Field.INPUT_TOKENS,
+    "output": Field.OUTPUT_TOKENS,
+    "output_tokens": Field.OUTPUT_TOKENS,
+    "completion_tokens": Field.OUTPUT_TOKENS,
+    "total": Field.TOTAL_TOKENS,
+    "total_tokens": Field.TOTAL_TOKENS,
+    "input_cached_tokens": Field.CACHE_READ,
+    "input_cache_read": Field.CACHE_READ,
+    "cache_read_input_tokens": Field.CACHE_READ,
+    "input_cache_creation": Field.CACHE_WRITE,
+    "input_cache_creation_5m": Field.CACHE_WRITE,
+    "cache_creation_input_tokens": Field.CACHE_WRITE,
+    "input_cache_creation_1h": Field.CACHE_WRITE_1H,
+    "output_reasoning_tokens": Field.REASONING_TOKENS,
+    "output_reasoning": Field.REASONING_TOKENS,
+}
+
+
+def _first_row(mark: tuple[int, int, int]) -> int:
+    return mark[0]
+
+
+def _code(hit: Hit) -> int:
+    return hit[0]
+
+
+def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:
+    """Read the role of a span whose kind does not tell."""
+    if presence >> Field.ROLE_SERVER & 1:
+        return Role.SERVER
+    if presence >> Field.ROLE_JOB & 1:
+        return Role.CONSUMER
+    if Field.TOOL in found:
+        return Role.TOOL
+    if Field.AGENT in found:
+        return Role.AGENT
+    return Role.OTHER
+
+
+def hash_text(text: str) -> int:
+    """Hash an id to 64 bits, the same on every machine."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def text_of(value: Any) -> str:
+    """Read an attribute value as text: numbers and one-element lists count, anything else is empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return text_of(value[0]) if len(value) == 1 else ""
+    if isinstance(value, bool) or value is None:
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return ""
+
+
+def flag_of(value: Any) -> bool | None:
+    """Read a boolean that may be written as text; ``None`` where there is none."""
+    if isinstance(value, bool):
+        return value
+    text = text_of(value).lower()
+    return {"true": True, "1": True, "false": False, "0": False}.get(text)
+
+
+def count_of(value: Any) -> int | None:
+    """Read a count written as int, whole float, numeric text or one-element list; ``None`` for anything else.
+
+    Negative numbers and numbers above ``MAX_COUNT`` are no counts.
+    """
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            value = int(value)
+        except ValueError:
+            try:
+                value = float(value)
+            except ValueError:
+                return None
+    if isinstance(value, float):
+        if not value.is_integer():
+            return None
+        value = int(value)
+    if isinstance(value, int) and 0 <= value <= MAX_COUNT:
+        return value
+    return None
+
+
+def pico_of(value: Any) -> int | None:
+    """Read a cost in USD as pico-dollars, rounded half even; ``None`` when it is not a cost."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        pico = int((Decimal(str(value)) * 10**12).to_integral_value())
+    except (InvalidOperation, ValueError, OverflowError):
+        return None
+    return pico if 0 <= pico < 1 << 62 else None
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _entries_of_object(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, str):
+        if not value.lstrip().startswith("{"):
+            return []
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return []
+    return [(str(key), inner) for key, inner in value.items()] if isinstance(value, dict) else []
+
+
+def _entries_of_tags(value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return []
+    texts = value if isinstance(value, list) else text_of(value).split(",")
+    return [
+        (key.strip(), rest.strip())
+        for text in texts
+        if isinstance(text, str)
+        for key, colon, rest in [text.partition(":")]
+        if colon
+    ]
+
+
+def is_hex(texts: list[str]) -> bool:
+    """Say whether all texts are plain hex digits."""
+    joined = "".join(texts)
+    try:
+        return len(bytes.fromhex(joined)) * 2 == len(joined)
+    except ValueError:
+        return False
+
+
+def hex_columns(texts: list[str], width: int) -> U64:
+    """Convert ids of ``width`` bytes to big-endian 64-bit columns; the texts are canonical hex."""
+    joined = "".join(texts)
+    data = bytes.fromhex(joined)
+    return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(-1, width // 8)
+
+
+def canonical_id(value: object, width: int) -> str | None:
+    """Read an id of ``width`` bytes in any known spelling as lower-case hex; ``None`` when it is none.
+
+    Spellings: hex of either case, with ``0x``, short (left-padded); base64 of the bytes; base64 of the hex text;
+    a list of byte numbers. An empty value reads as all zeros.
+    """
+    if isinstance(value, list):
+        try:
+            value = bytes(value).hex()
+        except (TypeError, ValueError):
+            return None
+    if value is None or value == "" or value == {}:
+        return "0" * (2 * width)
+    if not isinstance(value, str):
+        return None
+    text = value.strip().lower().removeprefix("0x")
+    if len(text) <= 2 * width and not text.strip("0123456789abcdef"):
+        return text.zfill(2 * width)
+    try:
+        raw = base64.b64decode(value.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    if len(raw) == width:
+        return raw.hex()
+    if len(raw) == 2 * width:
+        inner = raw.decode("ascii", "replace").lower()
+        return inner if not inner.strip("0123456789abcdef") else None
+    return None

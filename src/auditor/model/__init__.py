@@ -1,0 +1,1 @@
+"""The nouns that the stages share: no I/O, no formats, no policy."""

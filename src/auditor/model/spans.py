@@ -1,0 +1,211 @@
+"""Spans as columns: what every reader yields and the graph is built from.
+
+Widths (bytes): a span costs 40 in columns, a trace 16, a candidate call 46, a join id 13, a link 12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from auditor.model.lexicon import Operation
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+U32 = npt.NDArray[np.uint32]
+I32 = npt.NDArray[np.int32]
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+NO_COUNT = 0xFFFF_FFFF
+"""A token count that is missing, which is not 0."""
+MAX_COUNT = 10**9
+"""A larger token count is corrupt data: no provider accepts a request of that size (`int64` money stays exact)."""
+
+TOKEN_COLUMNS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "total", "reasoning")
+
+
+class Kind(IntEnum):
+    """OTLP span kinds; the numbers are those of the protocol."""
+
+    UNSPECIFIED = 0
+    INTERNAL = 1
+    SERVER = 2
+    CLIENT = 3
+    PRODUCER = 4
+    CONSUMER = 5
+
+
+class Role(StrEnum):
+    """What a span does in the system, whatever its kind says."""
+
+    SERVER = "server"
+    CLIENT = "client"
+    PRODUCER = "producer"
+    CONSUMER = "consumer"
+    AGENT = "agent"
+    TOOL = "tool"
+    CHAIN = "chain"
+    RETRIEVER = "retriever"
+    MODEL_CALL = "model call"
+    OTHER = "other"
+
+    @property
+    def is_agentic(self) -> bool:
+        """Whether an agent framework made the span."""
+        return self in {Role.AGENT, Role.TOOL, Role.CHAIN, Role.RETRIEVER}
+
+
+class Shape(NamedTuple):
+    """A kind of span: few per system, however many spans there are."""
+
+    service: str
+    kind: Kind
+    role: Role
+    remote: bool | None
+    """Whether the parent lies in another process; ``None`` where the export does not say."""
+    scope: str
+    provider_api: bool
+    """Whether it serves a path of a model provider's API."""
+    language: str
+    is_row: bool = False
+    """A row of a gateway's log: no span graph around it."""
+
+
+class Place(NamedTuple):
+    """A shape in one process (``service.instance.id``, empty where there is none)."""
+
+    shape: Shape
+    instance: str
+
+
+class TenantTag(NamedTuple):
+    """A tenant as a span carries it. Values are comparable within a namespace only."""
+
+    namespace: str
+    value: str
+    key: str
+
+
+class IdKind(IntEnum):
+    """Ids that two spans may share without being connected; the order is that of the joins."""
+
+    BATCH = 0
+    RESPONSE = 1
+    MESSAGE = 2
+    REQUEST = 3
+    WORKFLOW = 4
+    SESSION = 5
+    USER = 6
+    CALL = 7
+
+
+class CallFacts(NamedTuple):
+    """What a candidate call says about itself, apart from numbers and ids: few per system."""
+
+    provider: str
+    request_model: str
+    response_model: str
+    operation: Operation | None
+    """``None``: usage without an operation."""
+    vocabulary: str
+    """The convention of the usage; empty without usage."""
+    disjoint: bool | None
+    """Whether input excludes cached tokens by definition of the source; ``None`` where it follows the default."""
+    streamed: bool | None
+    first_chunk: bool
+    finished: bool
+    has_response_id: bool
+    service_tier: str
+    failed: bool
+    cache_hit: bool
+    batch: bool
+    environment: str
+    feature: str
+    credential: str
+    placeholder: str
+    """The placeholder that stood where a tenant should be; empty without one."""
+    usage_in_event: bool
+    partial: bool
+    """The source itself says that the usage is an estimate or broke off."""
+
+
+@dataclass(slots=True)
+class SampledSpan:
+    """One of the spans with the smallest ids, with the attributes that no table knows."""
+
+    key: int
+    is_call: bool
+    has_tenant: bool
+    attributes: tuple[tuple[str, str], ...]
+
+
+@dataclass(slots=True)
+class Batch:
+    """One range of one input as columns. Row numbers count spans of this batch."""
+
+    key: U64
+    parent: U64
+    """Key of the parent; 0 for none."""
+    trace: U32
+    """Row of ``trace_ids``."""
+    place: U32
+    tenant: I32
+    """Row of ``tenants``; -1 for none."""
+    start_ns: I64
+    duration_ms: F32
+    """NaN for a span that has not ended."""
+    trace_ids: U64
+    """Two columns: the high and the low half."""
+
+    call_row: U32
+    call_facts: U32
+    tokens: U32
+    """One column for each of ``TOKEN_COLUMNS``."""
+    call_user: I32
+    """Row of ``texts``; -1 for none."""
+    call_workflow: I32
+    call_line: U32
+    call_input: npt.NDArray[np.uint16]
+
+    link_row: U32
+    link_key: U64
+    id_row: U32
+    id_kind: U8
+    id_hash: U64
+    extra_call: U32
+    """Rows of the call columns that have a search count, a reported cost or a log's own id."""
+    extra_searches: U32
+    extra_cost_pico: I64
+    """Reported cost in pico-dollars; -1 for none."""
+    extra_log_id: I32
+    """Row of ``texts`` with the id of a log row; -1 for none."""
+
+    places: list[Place]
+    tenants: list[tuple[TenantTag, ...]]
+    facts: list[CallFacts]
+    texts: list[str]
+    names: dict[int, str] = field(default_factory=dict)
+    """Span names, for the trace that is to be explained only."""
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes held in arrays."""
+        return sum(
+            value.nbytes for name in self.__slots__ if isinstance(value := getattr(self, name), np.ndarray)
+        )
+
+
+def mix(high: U64, low: U64) -> U64:
+    """Hash 128-bit trace ids to 64 bits (splitmix64 finaliser), so that span ids may be small numbers."""
+    with np.errstate(over="ignore"):
+        x: U64 = low ^ (high * np.uint64(0x9E3779B97F4A7C15))
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))

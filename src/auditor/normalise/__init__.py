@@ -1,0 +1,1 @@
+"""Vocabularies, usage conventions, and which spans are one call."""
