@@ -6,6 +6,7 @@ that it passed: calls with the same id took the same way through the system.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.graph.table import MISSING, ROOT, SpanTable
-from auditor.model.spans import I32, I64, U8, U64, Bools, Role, Shape
+from auditor.model.spans import I32, I64, U8, U64, Bools, Role, Shape, TenantTag
 
 MAX_STEPS = 256
 """Steps that are walked one by one; what is deeper, or runs in a circle, is settled by pointer jumping."""
@@ -85,11 +86,30 @@ class Places:
         return by_shape[self.shape] if len(self.shapes) else by_shape
 
 
-def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, conflicts: Bools) -> Walks:
+class Namespaces:
+    """Compares tenant codes namespace by namespace: a team and a tenant are never in conflict."""
+
+    def __init__(self, tenants: Sequence[tuple[TenantTag, ...]]) -> None:
+        self._columns: dict[str, I32] = {}
+        numbers: dict[tuple[str, str], int] = {}
+        for code, tags in enumerate(tenants):
+            for tag in tags:
+                column = self._columns.setdefault(tag.namespace, np.full(len(tenants), -1, dtype=np.int32))
+                column[code] = numbers.setdefault((tag.namespace, tag.value), len(numbers))
+
+    def differ(self, one: I32, other: I32) -> Bools:
+        """Whether each pair of codes has different values in some namespace that both know."""
+        differs = np.zeros(len(one), dtype=bool)
+        for column in self._columns.values():
+            left, right = column[one], column[other]
+            differs |= (left >= 0) & (right >= 0) & (left != right)
+        return differs
+
+
+def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, namespaces: Namespaces) -> Walks:
     """Walk from each row to the top of its trace.
 
-    ``own_tenant`` is the tenant code of each start (-1 for none); ``conflicts[a, b]`` says whether two tenant
-    codes differ within one namespace.
+    ``own_tenant`` is the tenant code of each start; -1 for none.
     """
     count = len(rows)
     interesting = np.zeros(len(table.key), dtype=bool)
@@ -133,7 +153,7 @@ def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, conflicts
         tenant_row[active[arrived]] = parent[arrived]
         own = own_tenant[active]
         differs = has_tenant & (own >= 0) & (own != known) & (conflict_row[active] < 0)
-        differs[differs] = conflicts[own[differs], known[differs]]
+        differs[differs] = namespaces.differ(own[differs], known[differs])
         conflict_row[active[differs]] = parent[differs]
     if len(active):
         _settle_deep(table, places, active, top, end, tenant_row, path, to_tenant)

@@ -83,9 +83,9 @@ class Loaded:
     dropped_copies: int = 0
 
     @property
-    def spans(self) -> int:
-        """Rows in all batches, redelivered ones included."""
-        return sum(len(batch.key) for batch in self.batches)
+    def spans_read(self) -> int:
+        """Spans in all inputs, redelivered ones included."""
+        return sum(entry.spans for entry in self.inputs)
 
 
 def load(
@@ -116,7 +116,7 @@ def _load_one(
     builders: list[BatchBuilder] = []
     batches: list[Batch] = []
     bytes_before = sum(summary.bytes for summary in loaded.inputs)
-    spans_before = loaded.spans
+    spans_before = loaded.spans_read
     notes: list[str] = []
     form: Format | None = None
     reader: Reader | None = None

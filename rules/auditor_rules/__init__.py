@@ -1,0 +1,1 @@
+"""The rules that come with the auditor, one module per failure mode."""

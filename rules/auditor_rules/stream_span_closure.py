@@ -1,0 +1,65 @@
+"""The span of a streamed call closes before its usage arrives.
+
+What goes wrong
+    Providers send the usage of a stream in its last event. A span that closes
+    when the answer begins, a stream that nobody reads to the end, or a request
+    that did not ask for usage leaves a call without tokens: it costs money and
+    shows as free. Or the usage lands on a later span, where no query looks.
+
+How it is recognised
+    The call succeeded, its tenant is known, and its usage is missing, breaks
+    off, or stands on another span. What did arrive tells which fix applies:
+    a finish reason without usage (not requested), chunks without an end
+    (stopped early), no answer id (never read). Not every instrumentation says
+    that a call was a stream.
+
+How to fix it
+    Ask for usage (``stream_options={"include_usage": true}``), read streams to
+    their end or close them explicitly, and use an instrumentation that ends
+    the span with the last event.
+"""
+
+from __future__ import annotations
+
+from auditor.rule import Case, Confidence, Diagnosis, Hop, HopKind, Rule, StreamSign, Survey, UsageStatus
+
+REMEDIES = {
+    StreamSign.NOT_REQUESTED: 'Ask for usage: stream_options={"include_usage": true} (OpenAI-compatible APIs), or let the instrumentation add it.',
+    StreamSign.STOPPED: "Read the stream to its end, or close it explicitly, before the handler returns: the usage is in the last event.",
+    StreamSign.NEVER_READ: "Nobody reads this stream, and the provider bills it: iterate it, or do not start it.",
+}
+
+
+def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
+    """Claim successful calls whose usage is missing, broken off or elsewhere."""
+    if case.failed or case.conflict or case.batch:
+        return None
+    if case.usage not in {UsageStatus.MISSING, UsageStatus.ELSEWHERE, UsageStatus.PARTIAL}:
+        return None
+    if case.usage is UsageStatus.MISSING and case.is_embedding:
+        return None
+    if case.usage is UsageStatus.ELSEWHERE:
+        evidence = ("the usage stands on a later span or beside the call, not on its own span",)
+        confidence = Confidence.CERTAIN
+    elif case.usage is UsageStatus.PARTIAL:
+        evidence = ("only a part of the usage arrived, or the gateway estimated it",)
+        confidence = Confidence.LIKELY
+    else:
+        evidence = (f"no usage on {case.calls} successful calls; sign: {case.stream}",)
+        confidence = Confidence.CERTAIN if case.streamed else Confidence.LIKELY
+    return Diagnosis(
+        confidence=confidence if not case.is_unattributed else Confidence.POSSIBLE,
+        hop=Hop(case.service, case.service, HopKind.STREAM),
+        evidence=evidence,
+        remedy=REMEDIES.get(case.stream, "") if case.usage is UsageStatus.MISSING else "",
+    )
+
+
+RULE = Rule(
+    id="stream-span-closure",
+    title="A stream's span closes before its usage arrives",
+    remedy="Ask for usage, read streams to their end, and end the span with the last event.",
+    needs="model-call spans or gateway rows",
+    diagnose=diagnose,
+    specificity=20,
+)

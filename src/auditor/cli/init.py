@@ -1,0 +1,160 @@
+"""``audit init``: a commented settings file, drafted from what the traces show."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditor.cli import console, options, output
+from auditor.cli.exits import PASSED
+from auditor.errors import SettingsError
+from auditor.settings import ENTRIES, FILE_NAME, INTERNAL_ENVIRONMENTS, Entry
+
+if TYPE_CHECKING:
+    from auditor.model.report import Report
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the traces suggest: values to set, and why, by key."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@app.command()
+def init(
+    *,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILES", help="Traces to draft the settings from.", show_default=False),
+    ] = None,
+    path: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Write here; - is stdout.")
+    ] = Path(FILE_NAME),
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it is there.", show_default=False)
+    ] = False,
+    tenant_key: options.TenantKey = None,
+) -> int:
+    """Write a settings file that explains every setting; with FILES, with gates that today's figures pass."""
+    is_stdout = str(path) == output.STDOUT
+    if not is_stdout:
+        output.check_places([path], files or ())
+        if path.exists() and not force:
+            raise SettingsError(f"{path} is already there", hint="--force overwrites it")
+    draft = _from_traces(files, tenant_key) if files else Draft()
+    text = "".join(f"{line}\n" for line in lines(draft)).encode()
+    if is_stdout:
+        console.write(text)
+    else:
+        output.write_files({path: text})
+        console.note(f"{path} is written; audit config show prints what is in force")
+    return PASSED
+
+
+def _from_traces(files: Sequence[str], tenant_key: Sequence[str] | None) -> Draft:
+    from auditor import pipeline  # noqa: PLC0415  # brings numpy
+    from auditor.cli.progress import Progress  # noqa: PLC0415  # only for traces
+    from auditor.ledger.calls import call_rows  # noqa: PLC0415  # only for traces
+    from auditor.settings import Settings  # noqa: PLC0415  # only for traces
+
+    settings = replace(Settings().without_gate(), tenant_keys=tuple(tenant_key or ()))
+    with Progress() as progress:
+        result = pipeline.audit(files, settings, progress=progress)
+    return draft(result.report, call_rows(result.calls))
+
+
+def draft(report: Report, calls: Iterable[Mapping[str, object]]) -> Draft:
+    """Suggest what the traces show: keys with tenants, environments, limits just above today's figures."""
+    values: dict[str, object] = {}
+    reasons: dict[str, str] = {}
+    used = [key for key in report.tenant_keys if key.calls]
+    if used:
+        values["tenant_keys"] = tuple(key.key for key in used)
+        reasons["tenant_keys"] = (
+            "Found: " + ", ".join(f"{key.key} on {key.calls:,} calls" for key in used) + "."
+        )
+    elif report.candidate_keys:
+        names = ", ".join(key.key for key in report.candidate_keys)
+        reasons["tenant_keys"] = f"No known key was found; these look like tenants: {names}."
+    environments = Counter(str(row["environment"]) for row in calls if row.get("environment"))
+    if environments:
+        found = ", ".join(f"{name} ({calls:,} calls)" for name, calls in sorted(environments.items()))
+        reasons["internal.environments"] = f"Found: {found}."
+    totals = report.totals
+    audited = totals.calls - totals.internal.calls
+    for key, share in (
+        ("gate.max_unattributed", _ratio(totals.unattributed.cost, totals.audited_spend)),
+        ("gate.max_lost", _ratio(totals.lost.cost, totals.audited_spend)),
+        ("gate.max_unmetered", _ratio(totals.unmetered.calls, audited)),
+        ("gate.max_unpriced", _ratio(totals.unpriced.calls, audited)),
+    ):
+        if share is not None:
+            values[key] = just_above(share)
+            reasons[key] = f"Today: {(share * 100).quantize(Decimal('0.1'))} %."
+    return Draft(values, reasons)
+
+
+def _ratio(part: int, whole: int) -> Decimal | None:
+    return Decimal(part) / whole if whole > 0 else None
+
+
+def just_above(share: Decimal) -> Decimal:
+    """Return the next whole percent: today's traffic passes, and a loss of one more percent does not."""
+    percent = (share * 100).to_integral_value(ROUND_FLOOR) + 1
+    return min(percent, Decimal(100)) / 100
+
+
+def lines(draft: Draft) -> Iterator[str]:
+    """Write the file: every setting explained; what the traces suggest is set, the rest a comment."""
+    yield "# Settings of `audit`. Order: flag, then AUDITOR_* variable, then this file, then the default."
+    section = ""
+    for entry in ENTRIES:
+        home, _, name = entry.key.rpartition(".")
+        if home != section:
+            section = home
+            yield from ("", f"[{home}]")
+        yield ""
+        yield from _comment(entry.help)
+        if entry.key in draft.reasons:
+            yield from _comment(draft.reasons[entry.key])
+        if entry.key in draft.values:
+            yield f"{name} = {entry.to_toml(draft.values[entry.key])}"
+        else:
+            yield f"# {name} = {_example(entry)}"
+    yield from (
+        "",
+        "# One table per rule; `audit rules` lists them.",
+        "# [rules.header-stripping]",
+        "# enabled = true",
+        "# required = false  # under strict, an input that cannot answer this rule is incomplete",
+        '# fail_on = "none"  # or "certain", "likely", "possible"',
+    )
+
+
+def _example(entry: Entry) -> str:
+    if entry.key == "internal.environments":
+        return entry.to_toml(INTERNAL_ENVIRONMENTS)
+    if entry.default is None and not entry.reads_none:
+        return '"prices.toml"'
+    return entry.to_toml(entry.default)
+
+
+def _comment(text: str) -> list[str]:
+    from auditor.report.wording import visible  # noqa: PLC0415  # names from traces must not end the comment
+
+    return textwrap.wrap(
+        visible(text, 4_000), _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False
+    )

@@ -1,0 +1,49 @@
+"""``audit schema``: the contracts with other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Annotated
+
+import typer
+
+from auditor.cli import console, options
+from auditor.cli.exits import PASSED
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _report() -> Mapping[str, object]:
+    from auditor.report.schema import report_schema  # noqa: PLC0415  # only the one asked for
+
+    return report_schema()
+
+
+def _settings() -> Mapping[str, object]:
+    from auditor.settings import schema as settings_schema  # noqa: PLC0415  # only the one asked for
+
+    return settings_schema()
+
+
+def _pricing() -> Mapping[str, object]:
+    from auditor.price.pricing_file import pricing_schema  # noqa: PLC0415  # only the one asked for
+
+    return pricing_schema()
+
+
+SCHEMAS: Mapping[str, Callable[[], Mapping[str, object]]] = MappingProxyType(
+    {"report": _report, "settings": _settings, "pricing": _pricing}
+)
+
+
+@app.command()
+def schema(
+    name: Annotated[str, typer.Argument(metavar="|".join(SCHEMAS), help="Which schema.", show_default=False)],
+) -> int:
+    """Print the JSON Schema of the JSON report, the settings file or the pricing file."""
+    import json  # noqa: PLC0415  # keeps the keys in the order of the shipped file
+
+    found = SCHEMAS[options.choice("schema", name, tuple(SCHEMAS))]()
+    console.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    return PASSED

@@ -1,0 +1,384 @@
+"""Groups calls that went the same way into cases, and surveys the whole input.
+
+A case is keyed by a hash of what its calls have in common, made of names and never of row numbers, so that it is
+the same for equal input in any order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from auditor.graph.attributed import Attribution
+from auditor.diagnose.cuts import find_cuts
+from auditor.graph.resolve import End, Places, steps_between
+from auditor.graph.table import SpanTable
+from auditor.model.audited import USAGES, exact_sum
+from auditor.model.case import (
+    Case,
+    CredentialFacts,
+    CutMatch,
+    Ending,
+    Path,
+    Peer,
+    ServiceFacts,
+    Step,
+    StreamSign,
+    Survey,
+    UsageStatus,
+)
+from auditor.model.joins import STATUSES, Join, Status
+from auditor.model.lexicon import Operation
+from auditor.model.spans import I64, U8, U64, Bools, CallFacts, Kind, Role
+
+SAMPLES = 3
+_MISSING_USAGE = USAGES.index(UsageStatus.MISSING)
+_UNATTRIBUTED = (STATUSES.index(Status.RECOVERABLE), STATUSES.index(Status.LOST))
+_RECOVERABLE = STATUSES.index(Status.RECOVERABLE)
+_INTERNAL = STATUSES.index(Status.INTERNAL)
+
+
+@dataclass(slots=True)
+class CostedCalls:
+    """Calls with what they cost, one entry a call."""
+
+    candidate: I64
+    """Row of the call columns that stands for the call."""
+    facts: list[CallFacts]
+    facts_of: I64
+    """Row of ``facts``."""
+    usage: U8
+    """Row of ``USAGES``."""
+    cost: I64
+    """Pico-dollars; 0 for unmetered, unpriced and unbilled calls."""
+    has_cost: Bools
+    elsewhere: Bools
+
+
+@dataclass(slots=True)
+class Cases:
+    """All cases, and the case of each call (-1 for calls that nothing ails)."""
+
+    cases: list[Case]
+    of_call: I64
+    survey: Survey
+
+
+def operation_of(facts: CallFacts) -> Operation:
+    """The operation, or the one that the model's name tells where a span has usage only."""
+    if facts.operation is not None:
+        return facts.operation
+    model = (facts.response_model or facts.request_model).lower()
+    return Operation.EMBEDDINGS if "embed" in model else Operation.CHAT
+
+
+def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution) -> Cases:
+    """Group all calls that lack a tenant, lack usage, or carry the wrong tenant."""
+    walks = attribution.walks
+    wanted = np.flatnonzero(_ails(calls, attribution))
+    rows = walks.start
+    linked, producer = _links(table, places, attribution)
+    peers = _peers(table, places, attribution, rows)
+    cuts = find_cuts(table, places, attribution, rows)
+    untagged = np.isin(attribution.status, _UNATTRIBUTED)
+
+    facts_key = np.array([_hash(_facts_key(facts)) for facts in calls.facts] or [0], dtype=np.uint64)
+    shown_path = np.where(untagged, walks.to_tenant, walks.to_top)
+    key = _combine(
+        shown_path[wanted],
+        facts_key[calls.facts_of[wanted]],
+        _ending_code(walks.end, walks.tenant_row)[wanted],
+        attribution.status[wanted],
+        attribution.join[wanted],
+        attribution.ambiguous[wanted],
+        attribution.conflict[wanted],
+        calls.usage[wanted],
+        linked[wanted],
+        np.array([_hash(producer[call]) for call in wanted.tolist()], dtype=np.uint64),
+        np.array([_hash(_peer_key(peers.get(call))) for call in wanted.tolist()], dtype=np.uint64),
+        np.array([_hash(_cut_key(cuts.get(call))) for call in wanted.tolist()], dtype=np.uint64),
+    )
+    of_call = np.full(len(rows), -1, dtype=np.int64)
+    keys, inverse = np.unique(key, return_inverse=True)
+    order = np.lexsort((table.key[rows[wanted]], -calls.cost[wanted], inverse))
+    bounds = np.searchsorted(inverse[order], np.arange(len(keys) + 1))
+    cases = []
+    for number in range(len(keys)):
+        members = wanted[order[bounds[number] : bounds[number + 1]]]
+        of_call[members] = number
+        first = int(members[np.argmin(table.key[rows[members]])])
+        cases.append(
+            _case(
+                int(keys[number]), number, table, places, calls, attribution, first, members,
+                linked=bool(linked[first]), producer=producer[first],
+                peers=peers.get(first, frozenset()), cut=cuts.get(first),
+            )
+        )
+    return Cases(cases, of_call, _survey(table, places, calls, attribution, rows))
+
+
+def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
+    failed = np.array([facts.failed for facts in calls.facts] or [False], dtype=bool)[calls.facts_of]
+    not_billed = calls.usage == USAGES.index(UsageStatus.NOT_BILLED)
+    untagged = np.isin(attribution.status, _UNATTRIBUTED)
+    odd_usage = np.isin(
+        calls.usage, [USAGES.index(status) for status in (UsageStatus.MISSING, UsageStatus.ELSEWHERE, UsageStatus.PARTIAL)]
+    )
+    production = attribution.status != _INTERNAL
+    return production & ~not_billed & ((untagged & ~(failed & ~calls.has_cost)) | (odd_usage & ~failed) | attribution.conflict)
+
+
+def _case(
+    key: int,
+    number: int,
+    table: SpanTable,
+    places: Places,
+    calls: CostedCalls,
+    attribution: Attribution,
+    first: int,
+    members: I64,
+    *,
+    linked: bool,
+    producer: str,
+    peers: frozenset[Peer],
+    cut: CutMatch | None,
+) -> Case:
+    walks = attribution.walks
+    facts = calls.facts[calls.facts_of[first]]
+    status = STATUSES[attribution.status[first]]
+    untagged = status in {Status.RECOVERABLE, Status.LOST}
+    tenant_row = int(walks.tenant_row[first])
+    last = tenant_row if untagged and tenant_row >= 0 else int(walks.top_row[first])
+    path = Path(_steps(table, places, int(walks.start[first]), last), _ending(walks.end[first], untagged and tenant_row >= 0))
+    conflict = bool(attribution.conflict[first])
+    conflict_row = int(attribution.conflict_row[first])
+    has_cost = calls.has_cost[members]
+    cost = exact_sum(calls.cost[members][has_cost])
+    unmetered = int((calls.usage[members] == _MISSING_USAGE).sum())
+    usage = USAGES[calls.usage[first]]
+    return Case(
+        key=key,
+        path=path,
+        operation=operation_of(facts),
+        status=status,
+        join=Join(int(attribution.join[first])),
+        ambiguous=bool(attribution.ambiguous[first]),
+        conflict=conflict,
+        conflict_hop=_steps(table, places, int(walks.start[first]), conflict_row) if conflict and conflict_row >= 0 else (),
+        usage=usage,
+        stream=stream_sign(facts) if usage is UsageStatus.MISSING else StreamSign.UNKNOWN,
+        streamed=facts.streamed,
+        batch=facts.batch,
+        failed=facts.failed,
+        credential=facts.credential,
+        placeholder=facts.placeholder,
+        linked=linked,
+        producer=producer,
+        peers=peers,
+        cut=cut,
+        calls=len(members),
+        cost=cost,
+        unattributed_calls=len(members) if untagged else 0,
+        unattributed_cost=cost if untagged else 0,
+        recoverable_cost=cost if status is Status.RECOVERABLE else 0,
+        unmetered_calls=unmetered,
+        number=number,
+        sample_calls=tuple(members[:SAMPLES].tolist()),
+    )
+
+
+def stream_sign(facts: CallFacts) -> StreamSign:
+    """What a call without usage says about its stream."""
+    if facts.finished:
+        return StreamSign.NOT_REQUESTED
+    if facts.first_chunk or (facts.streamed and facts.has_response_id):
+        return StreamSign.STOPPED
+    if facts.streamed and not facts.has_response_id:
+        return StreamSign.NEVER_READ
+    return StreamSign.UNKNOWN
+
+
+def _steps(table: SpanTable, places: Places, row: int, last: int) -> tuple[Step, ...]:
+    return tuple(
+        Step(step.shape, step.crosses_process, step.repeated) for step in steps_between(table, places, row, last)
+    )
+
+
+def _ending(end: int, knew_tenant: bool) -> Ending:
+    if knew_tenant:
+        return Ending.TENANT
+    return {End.ROOT: Ending.ROOT, End.MISSING: Ending.MISSING, End.CYCLE: Ending.CYCLE}[End(end)]
+
+
+def _ending_code(end: U8, tenant_row: np.ndarray) -> I64:
+    return np.where(tenant_row >= 0, 9, end).astype(np.int64)
+
+
+def _facts_key(facts: CallFacts) -> tuple[Any, ...]:
+    """What makes calls different cases; models and features do not."""
+    return (
+        operation_of(facts),
+        facts.streamed,
+        stream_sign(facts),
+        facts.batch,
+        facts.failed,
+        facts.credential,
+        facts.placeholder,
+    )
+
+
+def _peer_key(peers: frozenset[Peer] | None) -> Hashable:
+    return sorted((peer.service, peer.role, peer.same_process) for peer in peers) if peers else ""
+
+
+def _cut_key(cut: CutMatch | None) -> Hashable:
+    return cut.service if cut else ""
+
+
+def _hash(value: object) -> int:
+    return int.from_bytes(blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _combine(*columns: np.ndarray) -> U64:
+    key = np.zeros(len(columns[0]), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for column in columns:
+            key = (key ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            key ^= key >> np.uint64(31)
+    return key
+
+
+# -- facts about the surroundings of calls -----------------------------------------------------------
+
+
+def _links(table: SpanTable, places: Places, attribution: Attribution) -> tuple[Bools, list[str]]:
+    """Whether a span on the way of each call has a link, and the service at the other end of its join."""
+    linked = np.zeros(len(attribution.status), dtype=bool)
+    has_link = np.zeros(len(table.key), dtype=bool)
+    has_link[table.link_row] = True
+    linked[attribution.passed_call[has_link[attribution.passed_row]]] = True
+    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID]) & (attribution.via_row >= 0)
+    services = [shape.service for shape in places.shapes]
+    producer = [""] * len(linked)
+    for call in np.flatnonzero(queue_joins).tolist():
+        producer[call] = services[places.shape[table.place[attribution.via_row[call]]]]
+    return linked, producer
+
+
+def _peers(
+    table: SpanTable, places: Places, attribution: Attribution, rows: I64
+) -> dict[int, frozenset[Peer]]:
+    """For calls that reach no tenant: which kinds of spans of the same trace know one."""
+    calls = np.flatnonzero(np.isin(attribution.status, _UNATTRIBUTED) & (attribution.walks.tenant_row < 0))
+    if not len(calls):
+        return {}
+    in_trace = np.zeros(len(table.trace_ids), dtype=bool)
+    in_trace[table.trace[rows[calls]]] = True
+    spans = np.flatnonzero(in_trace[table.trace] & (table.tenant >= 0))
+    if not len(spans):
+        return {}
+    pairs = np.unique(table.trace[spans].astype(np.uint64) << np.uint64(32) | table.place[spans].astype(np.uint64))
+    of_trace: dict[int, list[int]] = defaultdict(list)
+    for pair in pairs.tolist():
+        of_trace[pair >> 32].append(pair & 0xFFFFFFFF)
+    found: dict[int, frozenset[Peer]] = {}
+    remembered: dict[tuple[tuple[int, ...], int], frozenset[Peer]] = {}
+    traces = table.trace[rows[calls]].tolist()
+    tops = table.place[attribution.walks.top_row[calls]].tolist()
+    for call, trace, top in zip(calls.tolist(), traces, tops, strict=True):
+        if trace not in of_trace:
+            continue
+        process = int(places.process[top])
+        key = (tuple(of_trace[trace]), process)
+        if key not in remembered:
+            remembered[key] = frozenset(
+                Peer(
+                    places.shapes[places.shape[place]].service,
+                    places.shapes[places.shape[place]].role,
+                    bool(places.process[place] == process),
+                )
+                for place in of_trace[trace]
+            )
+        found[call] = remembered[key]
+    return found
+
+
+def _survey(
+    table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64
+) -> Survey:
+    shapes = places.shapes
+    shape_of_span = places.shape[table.place] if len(table.place) else np.empty(0, np.int64)
+    with_tenant = np.bincount(shape_of_span[table.tenant >= 0], minlength=len(shapes))
+    carries = attribution.carried >= 0
+    services: dict[str, ServiceFacts] = {}
+    for number, shape in enumerate(shapes):
+        known = services.get(shape.service, ServiceFacts())
+        services[shape.service] = replace(
+            known,
+            spans_with_tenant=known.spans_with_tenant + int(with_tenant[number]),
+            has_server=known.has_server or shape.role is Role.SERVER,
+            has_consumer=known.has_consumer or shape.role is Role.CONSUMER,
+            languages=known.languages | ({shape.language} if shape.language else set()),
+            scopes=known.scopes | ({shape.scope} if shape.scope else set()),
+        )
+    names = [shape.service for shape in shapes]
+    call_shapes = places.shape[table.place[rows]] if len(rows) else np.empty(0, np.int64)
+    for number, total, tagged in _counts(call_shapes, carries):
+        known = services[names[number]]
+        services[names[number]] = replace(
+            known, calls=known.calls + total, calls_with_tenant=known.calls_with_tenant + tagged
+        )
+    operations = {operation_of(calls.facts[number]) for number in np.unique(calls.facts_of).tolist()}
+    used = [calls.facts[number] for number in np.unique(calls.facts_of).tolist()]
+    return Survey(
+        services=services,
+        credentials=_credentials(calls, attribution),
+        producers=_producers(table, places),
+        has_kinds=any(shape.kind not in {Kind.UNSPECIFIED, Kind.INTERNAL} for shape in shapes),
+        has_graph=any(not shape.is_row for shape in shapes),
+        operations=frozenset(operations),
+        has_streams=any(facts.streamed for facts in used),
+        has_batches=any(facts.batch for facts in used),
+    )
+
+
+def _counts(groups: I64, flags: Bools) -> Iterable[tuple[int, int, int]]:
+    totals = np.bincount(groups) if len(groups) else np.empty(0, np.int64)
+    flagged = np.bincount(groups[flags], minlength=len(totals))
+    return [(int(number), int(totals[number]), int(flagged[number])) for number in np.flatnonzero(totals)]
+
+
+def _credentials(calls: CostedCalls, attribution: Attribution) -> dict[str, CredentialFacts]:
+    carries = attribution.carried >= 0
+    tenants: dict[str, set[int]] = defaultdict(set)
+    facts_and_tenant = np.unique(np.stack([calls.facts_of, attribution.carried.astype(np.int64)]), axis=1)
+    for number, tenant in facts_and_tenant.T.tolist():
+        if tenant >= 0:
+            tenants[calls.facts[number].credential].add(tenant)
+    found: dict[str, CredentialFacts] = {}
+    for number, total, tagged in _counts(calls.facts_of, carries):
+        credential = calls.facts[number].credential
+        known = found.get(credential, CredentialFacts())
+        found[credential] = CredentialFacts(
+            known.total + total, known.with_tenant + tagged, len(tenants[credential])
+        )
+    return found
+
+
+def _producers(table: SpanTable, places: Places) -> frozenset[str]:
+    """Services whose producer spans know a tenant, on themselves or directly above."""
+    is_producer = places.having(Role.PRODUCER)
+    if not is_producer.any():
+        return frozenset()
+    rows = np.flatnonzero(is_producer[table.place])
+    parent = table.parent[rows]
+    above = np.where(parent >= 0, table.tenant[parent], -1)
+    knows = (table.tenant[rows] >= 0) | (above >= 0)
+    return frozenset(places.shapes[number].service for number in np.unique(places.shape[table.place[rows[knows]]]).tolist())
+
+

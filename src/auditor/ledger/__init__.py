@@ -1,0 +1,1 @@
+"""Who spent what: rows of calls and of tenants."""

@@ -1,0 +1,264 @@
+"""What a rule sees: one case, which stands for all calls that went the same way, and the survey of the whole input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from auditor.model.joins import Join, Status
+from auditor.model.lexicon import Operation
+from auditor.model.report import Hop, HopKind
+from auditor.model.spans import Role, Shape
+
+
+class Ending(StrEnum):
+    """Where the way up from a call ends."""
+
+    TENANT = "tenant"
+    """At a span that knows the tenant."""
+    ROOT = "root"
+    """At a span without a parent; nothing on the way knew a tenant."""
+    MISSING = "missing"
+    """At a span whose parent is not in the input."""
+    CYCLE = "cycle"
+    """Nowhere: the parents run in a circle."""
+
+
+class UsageStatus(StrEnum):
+    """Where the usage of a call is."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    MISSING = "missing"
+    ELSEWHERE = "elsewhere"
+    """On another span, or an event, beside the call's own span."""
+    NOT_BILLED = "not_billed"
+
+
+class StreamSign(StrEnum):
+    """What a call without usage says about its stream: each sign asks for another fix."""
+
+    NOT_REQUESTED = "usage not requested"
+    """The stream was read to its end, and the provider sent no usage."""
+    STOPPED = "stopped early"
+    """Chunks arrived, the end did not."""
+    NEVER_READ = "never read"
+    """Not even the answer's id arrived."""
+    UNKNOWN = "no sign"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One span on a path, with the edge to the span above it."""
+
+    shape: Shape
+    crosses_process: bool
+    repeated: bool = False
+
+    @property
+    def service(self) -> str:
+        """Service of the span."""
+        return self.shape.service
+
+    @property
+    def role(self) -> Role:
+        """Role of the span."""
+        return self.shape.role
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A place on a path where the tenant can get lost: from a span down to its child."""
+
+    position: int
+    """Index of the lower step."""
+    upper: Step
+    lower: Step
+    kind: HopKind
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The spans from a call (first) up to where the way ends (last)."""
+
+    steps: tuple[Step, ...]
+    ending: Ending
+
+    @property
+    def call(self) -> Step:
+        """The call itself."""
+        return self.steps[0]
+
+    @property
+    def top(self) -> Step:
+        """The last span that was reached; it knows the tenant when ``knew_tenant``."""
+        return self.steps[-1]
+
+    @property
+    def knew_tenant(self) -> bool:
+        """Whether a span above the call knows its tenant."""
+        return self.ending is Ending.TENANT
+
+    @property
+    def between(self) -> tuple[Step, ...]:
+        """The spans above the call, without the one that knows the tenant."""
+        return self.steps[1:-1] if self.knew_tenant else self.steps[1:]
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Process and queue hops on the way down, from the top."""
+        found = []
+        for position in range(len(self.steps) - 1, 0, -1):
+            upper, lower = self.steps[position], self.steps[position - 1]
+            kind = _edge_kind(upper, lower)
+            if kind is not None:
+                found.append(Edge(position - 1, upper, lower, kind))
+        return tuple(found)
+
+    @property
+    def is_agentic(self) -> bool:
+        """Whether an agent framework's span lies above the call, the one that knows the tenant included."""
+        return any(step.role.is_agentic for step in self.steps[1:])
+
+    def has(self, *roles: Role) -> bool:
+        """Whether a span of one of these roles lies at or above the call."""
+        return any(step.role in roles for step in self.steps)
+
+
+def _edge_kind(upper: Step, lower: Step) -> HopKind | None:
+    if lower.role is Role.CONSUMER or (upper.role is Role.PRODUCER and lower.crosses_process):
+        return HopKind.QUEUE
+    if lower.crosses_process or lower.shape.remote:
+        return HopKind.PROCESS
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A kind of span in the same trace that knows a tenant, though it is not on the way of the call."""
+
+    service: str
+    role: Role
+    same_process: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CutMatch:
+    """Another trace's span that holds the root of this one in time: the hop cut the trace itself."""
+
+    service: str
+    matched: int
+    roots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Calls that took the same way through the system and lack the same thing."""
+
+    key: int
+    """Hash of what the calls have in common; the same for equal input in any order."""
+    path: Path
+    operation: Operation
+    status: Status
+    join: Join
+    ambiguous: bool
+    conflict: bool
+    conflict_hop: tuple[Step, ...]
+    """For a conflict: the way up to the span that carries the other tenant."""
+    usage: UsageStatus
+    stream: StreamSign
+    streamed: bool | None
+    batch: bool
+    failed: bool
+    credential: str
+    placeholder: str
+    linked: bool
+    """A span on the way has a link."""
+    producer: str
+    """Service at the other end of a link or message id of this way; empty where none is known."""
+    peers: frozenset[Peer]
+    cut: CutMatch | None
+    calls: int
+    cost: int
+    """Pico-dollars of the priced calls."""
+    unattributed_calls: int
+    unattributed_cost: int
+    recoverable_cost: int
+    unmetered_calls: int
+    number: int = 0
+    """Position among the cases of the run."""
+    sample_calls: tuple[int, ...] = ()
+    """The costliest calls."""
+
+    @property
+    def service(self) -> str:
+        """Service that made the call."""
+        return self.path.call.service
+
+    @property
+    def is_unattributed(self) -> bool:
+        """Whether the calls carry no tenant, though one is expected."""
+        return self.status in {Status.RECOVERABLE, Status.LOST}
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether the calls embed or rerank."""
+        return self.operation in {Operation.EMBEDDINGS, Operation.RERANK}
+
+    @property
+    def is_row(self) -> bool:
+        """Whether the calls are rows of a gateway's log, without a span graph."""
+        return self.path.call.shape.is_row
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What is known of one service over the whole input."""
+
+    calls: int = 0
+    calls_with_tenant: int = 0
+    spans_with_tenant: int = 0
+    """Spans that know a tenant, of any role."""
+    has_server: bool = False
+    has_consumer: bool = False
+    languages: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialFacts:
+    """How calls under one credential are attributed."""
+
+    total: int = 0
+    with_tenant: int = 0
+    tenants: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Facts of the whole input."""
+
+    services: Mapping[str, ServiceFacts]
+    credentials: Mapping[str, CredentialFacts]
+    producers: frozenset[str]
+    """Services with producer spans that know a tenant, on themselves or above."""
+    has_kinds: bool
+    """Whether spans say whether they are servers, clients, producers, consumers."""
+    has_graph: bool
+    """Whether there are spans besides log rows."""
+    operations: frozenset[Operation]
+    has_streams: bool
+    has_batches: bool
+    causes: Mapping[tuple[str, Operation], frozenset[str]] = field(default_factory=dict)
+    """For the calls of complete traces: which rules explain those of a service and operation."""
+
+    def service(self, name: str) -> ServiceFacts:
+        """What is known of a service."""
+        return self.services.get(name, ServiceFacts())
+
+    def calls_by_credential(self, credential: str) -> CredentialFacts:
+        """How the calls under a credential are attributed."""
+        return self.credentials.get(credential, CredentialFacts())
+
+

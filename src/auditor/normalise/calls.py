@@ -1,0 +1,478 @@
+"""Which candidate spans are one call, and which are no call at all.
+
+One billable request may be described by several spans: a framework's and an SDK's, two instrumentations', the
+application's and the gateway's, the call's own and one that carries its usage. They are found by nesting, by
+being children of one parent, and by shared response ids; an outer span that only repeats what lies below it is
+a container. Most candidates stand alone and are settled without being looked at one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from auditor.graph.resolve import MAX_STEPS, Places
+from auditor.graph.table import SpanTable
+from auditor.model.spans import I32, I64, NO_COUNT, CallFacts, IdKind, TenantTag
+
+TOLERANCE_NS = 5_000_000
+"""How far an inner span may stick out of an outer one (clock granularity, end callbacks)."""
+SAME_MOMENT_NS = 5_000_000_000
+"""How far apart two processes may see the start of one call."""
+STEADY_NS = 2_000_000_000
+"""How much a constant clock offset between two processes may vary."""
+
+_DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
+
+
+@dataclass(slots=True)
+class Calls:
+    """One entry for each call; numbers are rows of the table's call columns ("candidates")."""
+
+    primary: I64
+    """The candidate that stands for the call: the innermost span that names the operation."""
+    usage: I64
+    """The candidate that its usage is taken from."""
+    price: I64
+    """The candidate closest to the provider."""
+    tenant: I32
+    """Tenant code over all its spans; -1 for none."""
+    duplicates: dict[int, tuple[int, ...]]
+    """Call number to its other candidates, for calls described more than once."""
+    usage_elsewhere: np.ndarray
+    """The usage came from a span or event beside the call's own span."""
+    disagreeing: tuple[int, ...]
+    """Calls whose spans carry different tenants of one namespace."""
+    containers: int
+    """Candidates that only repeat what lies below them."""
+
+
+def group(table: SpanTable, places: Places) -> Calls:
+    """Find the calls. The table's tenant codes may grow by the union of several spans' tenants."""
+    grouping = _Grouping(table, places)
+    grouping.attach_carriers()
+    grouping.pair_nested()
+    grouping.pair_siblings()
+    grouping.pair_ids()
+    grouping.drop_containers()
+    return grouping.calls()
+
+
+class _Grouping:
+    def __init__(self, table: SpanTable, places: Places) -> None:
+        self.table = table
+        self.row = table.call_row.astype(np.int64)
+        self.count = len(self.row)
+        self.place = table.place[self.row]
+        self.process = places.process[self.place] if self.count else np.empty(0, np.int64)
+        shape = places.shape[self.place] if self.count else np.empty(0, np.int64)
+        scopes = [entry.scope for entry in places.shapes]
+        self.scope_number = _numbers(scopes)[shape] if self.count else np.empty(0, np.int64)
+        self.scopes = scopes
+        self.shape = shape
+        self.is_row = np.array([entry.is_row for entry in places.shapes], dtype=bool)[shape]
+        self.start = table.start_ns[self.row]
+        self.end = table.end_ns(self.row)
+        self.parent = table.parent[self.row]
+        self.known = table.tokens[:, :2] != NO_COUNT
+        self.has_usage = self.known.any(axis=1) & (np.where(self.known, table.tokens[:, :2], 0).sum(axis=1) > 0)
+        facts = table.facts
+        self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[table.call_facts]
+        self.models = [_models(entry) for entry in facts]
+        self.outer = self._nearest_candidate()
+        self.inner: dict[int, list[int]] = defaultdict(list)
+        for number in np.flatnonzero(self.outer >= 0).tolist():
+            self.inner[int(self.outer[number])].append(number)
+        self.of = np.arange(self.count)
+        self.members: dict[int, list[int]] = {}
+        self.dropped: set[int] = set()
+        self.carried: set[int] = set()
+        self.disagreeing: list[int] = []
+
+    def _nearest_candidate(self) -> I64:
+        at_row = np.full(len(self.table.key), -1, dtype=np.int32)
+        at_row[self.row] = np.arange(self.count)
+        outer = np.full(self.count, -1, dtype=np.int64)
+        active = np.arange(self.count)
+        at = self.row.copy()
+        for _ in range(MAX_STEPS):
+            parent = self.table.parent[at[active]]
+            active, parent = active[parent >= 0], parent[parent >= 0]
+            if not len(active):
+                break
+            at[active] = parent
+            found = at_row[parent] >= 0
+            outer[active[found]] = at_row[parent[found]]
+            active = active[~found]
+        outer[outer == np.arange(self.count)] = -1
+        return outer
+
+    # -- evidence ------------------------------------------------------------------------------------
+
+    def facts(self, number: int) -> CallFacts:
+        return self.table.facts[self.table.call_facts[number]]
+
+    def same_model(self, one: int, other: int) -> bool | None:
+        """Whether two candidates name a model in common; ``None`` when one names none."""
+        left, right = (self.models[self.table.call_facts[number]] for number in (one, other))
+        if not left or not right:
+            return None
+        return not left.isdisjoint(right)
+
+    def same_operation(self, one: int, other: int) -> bool:
+        left, right = self.facts(one).operation, self.facts(other).operation
+        return left is None or right is None or left is right
+
+    def same_tokens(self, one: int, other: int) -> bool | None:
+        """Whether the counts agree; ``None`` when one has none. One side may leave cached tokens out."""
+        if not (self.has_usage[one] and self.has_usage[other]):
+            return None
+        left, right = (self.table.tokens[number].astype(np.int64) for number in (one, other))
+        if NO_COUNT not in (left[1], right[1]) and left[1] != right[1]:
+            return False
+        if NO_COUNT in (left[0], right[0]) or left[0] == right[0]:
+            return True
+        cached = max(sum(int(count) for count in side[2:5] if count != NO_COUNT) for side in (left, right))
+        return cached > 0 and abs(int(left[0]) - int(right[0])) == cached
+
+    def encloses(self, outer: int, inner: int) -> bool:
+        return bool(
+            self.start[outer] - TOLERANCE_NS <= self.start[inner]
+            and self.end[inner] <= self.end[outer] + TOLERANCE_NS
+        )
+
+    def overlaps(self, one: int, other: int) -> bool:
+        return bool(
+            self.start[one] <= self.end[other] + TOLERANCE_NS and self.start[other] <= self.end[one] + TOLERANCE_NS
+        )
+
+    def scopes_differ(self, one: int, other: int) -> bool | None:
+        """``None`` when a scope is unknown."""
+        left, right = self.scopes[self.shape[one]], self.scopes[self.shape[other]]
+        if not left or not right:
+            return None
+        return left != right
+
+    def nested_fit(self, outer: int, inner: int) -> bool:
+        """Whether an inner candidate and the next outer one describe one call."""
+        if not self.same_operation(outer, inner):
+            return False
+        tokens = self.same_tokens(outer, inner)
+        if tokens is False:
+            return False
+        crossing = self.process[outer] != self.process[inner]
+        if crossing:
+            fits_in_time = tokens is True or self.encloses(outer, inner)
+        else:
+            fits_in_time = self.encloses(outer, inner)
+        if not fits_in_time:
+            return False
+        if self.facts(inner).failed and not self.has_usage[inner] and self.has_usage[outer]:
+            return False
+        model = self.same_model(outer, inner)
+        if model is False and not (len(self.inner[outer]) == 1 and (tokens is True or crossing)):
+            return False
+        differ = self.scopes_differ(outer, inner)
+        if differ is None:
+            return tokens is True
+        return differ or crossing or self.no_operation[inner] or self.no_operation[outer]
+
+    def sibling_fit(self, one: int, other: int) -> bool:
+        """Whether two children of one parent describe one call."""
+        tokens = self.same_tokens(one, other)
+        if tokens is False or not self.same_operation(one, other) or self.same_model(one, other) is False:
+            return False
+        if self.process[one] != self.process[other]:
+            return False
+        if not (self.encloses(one, other) or self.encloses(other, one)):
+            return False
+        differ = self.scopes_differ(one, other)
+        return tokens is True and self.same_model(one, other) is True if differ is None else differ
+
+    # -- grouping ------------------------------------------------------------------------------------
+
+    def join(self, one: int, other: int) -> None:
+        left, right = int(self.of[one]), int(self.of[other])
+        if left == right:
+            return
+        members = self.members.pop(left, [left]) + self.members.pop(right, [right])
+        self.members[left] = members
+        for member in members:
+            self.of[member] = left
+
+    def group_of(self, number: int) -> list[int]:
+        return self.members.get(int(self.of[number]), [number])
+
+    def may_join(self, one: int, other: int) -> bool:
+        """At most one partner a scope and process; a carrier of usage does not count as a partner."""
+        left = {self._place_key(number) for number in self.group_of(one) if not self.no_operation[number]}
+        right = {self._place_key(number) for number in self.group_of(other) if not self.no_operation[number]}
+        return self.of[one] != self.of[other] and left.isdisjoint(right)
+
+    def _place_key(self, number: int) -> tuple[str, int, int]:
+        scope = self.scopes[self.shape[number]]
+        # Spans of unknown scope are told apart by themselves: their counts have been compared.
+        return (scope, int(self.process[number]), 0 if scope else number)
+
+    def join_best_first(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Join one-to-one, the pairs closest in time first."""
+        ranked = sorted(pairs, key=lambda pair: (self._distance(*pair), self._order(pair[0]), self._order(pair[1])))
+        for one, other in ranked:
+            if self.may_join(one, other):
+                self.join(one, other)
+
+    def _distance(self, one: int, other: int) -> int:
+        return abs(int(self.start[one]) - int(self.start[other]))
+
+    def _order(self, number: int) -> int:
+        return int(self.table.key[self.row[number]])
+
+    def attach_carriers(self) -> None:
+        """Give usage that stands on a span without an operation to the call that lacks it."""
+        carriers = np.flatnonzero(self.no_operation & self.has_usage).tolist()
+        if not carriers:
+            return
+        links: dict[int, list[int]] = defaultdict(list)
+        for row, target in zip(self.table.link_row.tolist(), self.table.link_target.tolist(), strict=True):
+            links[row].append(target)
+        at_row = {int(row): number for number, row in enumerate(self.row.tolist())}
+        beside: dict[int, list[int]] = defaultdict(list)
+        for number in np.flatnonzero(~self.no_operation & ~self.has_usage & (self.parent >= 0)).tolist():
+            beside[int(self.parent[number])].append(number)
+        waiting: dict[int, list[int]] = defaultdict(list)
+        for carrier in carriers:
+            outer = int(self.outer[carrier])
+            linked = [
+                at_row[target]
+                for target in links[int(self.row[carrier])]
+                if target in at_row and not self.no_operation[at_row[target]]
+            ]
+            if outer >= 0 and not self.no_operation[outer]:
+                # Below a call, usage without an operation is the call's own, told again or told at last.
+                self._carry(carrier, outer)
+            elif len(linked) == 1 and not self.has_usage[linked[0]]:
+                self._carry(carrier, linked[0])
+            elif self.parent[carrier] >= 0 and not self.inner.get(carrier):
+                waiting[int(self.parent[carrier])].append(carrier)
+        for parent, group_of_carriers in waiting.items():
+            self._match_in_time(group_of_carriers, beside.get(parent, []))
+
+    def _match_in_time(self, carriers: list[int], calls: list[int]) -> None:
+        """Pair carriers with the calls beside them, in the order of time, where the models allow it."""
+        free = sorted(
+            (call for call in calls if not self.facts(call).failed),
+            key=lambda number: (int(self.start[number]), self._order(number)),
+        )
+        for carrier in sorted(carriers, key=lambda number: (int(self.start[number]), self._order(number))):
+            fitting = [
+                call
+                for call in free
+                if self.start[call] <= self.start[carrier] + TOLERANCE_NS
+                and self.same_model(call, carrier) is not False
+            ]
+            if fitting:
+                self._carry(carrier, fitting[0])
+                free.remove(fitting[0])
+
+    def _carry(self, carrier: int, call: int) -> None:
+        self.join(call, carrier)
+        self.carried.add(carrier)
+
+    def pair_nested(self) -> None:
+        """Join framework and SDK, application and gateway, where one span lies inside the other."""
+        pairs = [
+            (outer, inner)
+            for outer, inners in self.inner.items()
+            for inner in inners
+            if not self.no_operation[outer] and not self.no_operation[inner] and self.nested_fit(outer, inner)
+        ]
+        self.join_best_first(pairs)
+
+    def pair_siblings(self) -> None:
+        """Join two instrumentations of one call that are children of one parent."""
+        eligible = np.flatnonzero((self.parent >= 0) & ~self.no_operation)
+        if not len(eligible):
+            return
+        by = eligible[np.argsort(self.parent[eligible], kind="stable")]
+        parents, starts, counts = np.unique(self.parent[by], return_index=True, return_counts=True)
+        del parents
+        for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
+            siblings = by[start : start + count]
+            scopes = self.scope_number[siblings]
+            if (scopes == scopes[0]).all() and self.scopes[self.shape[siblings[0]]]:
+                continue
+            ordered = sorted(siblings.tolist(), key=lambda number: int(self.start[number]))
+            self.join_best_first(self._close_pairs(ordered))
+
+    def _close_pairs(self, ordered: Sequence[int]) -> Iterable[tuple[int, int]]:
+        for position, one in enumerate(ordered):
+            for other in ordered[position + 1 :]:
+                if self.start[other] > self.end[one] + TOLERANCE_NS:
+                    break
+                if self.sibling_fit(one, other):
+                    yield one, other
+
+    def pair_ids(self) -> None:
+        """Join spans and rows that name the same response, or the same call of a gateway."""
+        at_row = np.full(len(self.table.key), -1, dtype=np.int32)
+        at_row[self.row] = np.arange(self.count)
+        for kind in (IdKind.RESPONSE, IdKind.CALL):
+            chosen = self.table.id_kind == kind
+            numbers = at_row[self.table.id_row[chosen]]
+            hashes = self.table.id_hash[chosen][numbers >= 0]
+            numbers = numbers[numbers >= 0]
+            by = np.lexsort((numbers, hashes))
+            _, starts, counts = np.unique(hashes[by], return_index=True, return_counts=True)
+            groups = [
+                numbers[by[start : start + count]].tolist()
+                for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True)
+            ]
+            offsets = self._clock_offsets(groups)
+            for numbers_of_id in groups:
+                self.join_best_first(
+                    (one, other)
+                    for position, one in enumerate(numbers_of_id)
+                    for other in numbers_of_id[position + 1 :]
+                    if self._id_fit(one, other, offsets)
+                )
+
+    def _clock_offsets(self, groups: list[list[int]]) -> dict[tuple[int, int], int]:
+        """Constant offsets between the clocks of two processes, where most shared ids agree on one."""
+        differences: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for numbers in groups:
+            if len(numbers) == 2 and self.process[numbers[0]] != self.process[numbers[1]]:
+                one, other = sorted(numbers, key=lambda number: int(self.process[number]))
+                key = (int(self.process[one]), int(self.process[other]))
+                differences[key].append(int(self.start[other]) - int(self.start[one]))
+        offsets = {}
+        for key, values in differences.items():
+            median = sorted(values)[len(values) // 2]
+            steady = sum(abs(value - median) <= STEADY_NS for value in values)
+            if len(values) >= 3 and steady * 2 > len(values):
+                offsets[key] = median
+        return offsets
+
+    def _id_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
+        if self.same_tokens(one, other) is False or not self.same_operation(one, other):
+            return False
+        if self.facts(one).cache_hit or self.facts(other).cache_hit:
+            return False
+        if self.process[one] == self.process[other]:
+            return self.overlaps(one, other) and self.scopes_differ(one, other) is not False
+        first, second = sorted((one, other), key=lambda number: int(self.process[number]))
+        offset = offsets.get((int(self.process[first]), int(self.process[second])), 0)
+        apart = abs(int(self.start[second]) - int(self.start[first]) - offset)
+        return apart <= SAME_MOMENT_NS or self.outer[one] == other or self.outer[other] == one
+
+    def drop_containers(self) -> None:
+        """Drop outer candidates that repeat the usage of different calls below them."""
+        for outer, inners in self.inner.items():
+            if len(self.group_of(outer)) > 1 or outer in self.carried:
+                continue
+            different = [inner for inner in inners if self.of[inner] != self.of[outer]]
+            if not different:
+                continue
+            if self.no_operation[outer] or any(self.same_operation(outer, inner) for inner in different):
+                self.dropped.add(outer)
+
+    # -- result --------------------------------------------------------------------------------------
+
+    def calls(self) -> Calls:
+        is_call = self.of == np.arange(self.count)
+        is_call[list(self.dropped)] = False
+        for root, members in self.members.items():
+            is_call[members] = False
+            is_call[root] = not self.dropped.intersection(members)
+        # A representative is any member; calls are ordered by the span that stands for them.
+        roots = np.flatnonzero(is_call)
+        primary, usage, price = roots.copy(), roots.copy(), roots.copy()
+        tenant = self.table.tenant[self.row[roots]].copy()
+        elsewhere = np.array([entry.usage_in_event for entry in self.table.facts], dtype=bool)[
+            self.table.call_facts[roots]
+        ]
+        duplicates: dict[int, tuple[int, ...]] = {}
+        position = {int(root): number for number, root in enumerate(roots.tolist())}
+        for root, members in self.members.items():
+            if root not in position:
+                continue
+            call = position[root]
+            primary[call], usage[call], price[call] = self._choose(members)
+            tenant[call] = self._union_of_tenants(members, call)
+            elsewhere[call] = usage[call] in self.carried or elsewhere[call]
+            duplicates[call] = tuple(
+                sorted((member for member in members if member != primary[call]), key=self._order)
+            )
+        return Calls(
+            primary, usage, price, tenant, duplicates, elsewhere, tuple(self.disagreeing), len(self.dropped)
+        )
+
+    def _choose(self, members: list[int]) -> tuple[int, int, int]:
+        depth = {member: self._depth(member, set(members)) for member in members}
+        named = [member for member in members if not self.no_operation[member]] or members
+        spans = [member for member in named if not self.is_row[member]] or named
+        primary = max(spans, key=lambda member: (depth[member], int(self.start[member]), self._order(member)))
+        usage = max(
+            members,
+            key=lambda member: (
+                bool(self.has_usage[member]),
+                int((self.table.tokens[member] != NO_COUNT).sum()),
+                depth[member],
+                self._order(member),
+            ),
+        )
+        price = max(
+            named,
+            key=lambda member: (
+                bool(self.models[self.table.call_facts[member]]),
+                bool(self.is_row[member]),
+                depth[member],
+                int(self.start[member]),
+                self._order(member),
+            ),
+        )
+        return primary, usage, price
+
+    def _depth(self, member: int, members: set[int]) -> int:
+        depth = 0
+        at = int(self.outer[member])
+        while at in members and depth <= len(members):
+            depth += 1
+            at = int(self.outer[at])
+        return depth
+
+    def _union_of_tenants(self, members: list[int], call: int) -> int:
+        tags: dict[str, TenantTag] = {}
+        for member in sorted(members, key=self._order):
+            code = int(self.table.tenant[self.row[member]])
+            for tag in self.table.tenants[code] if code >= 0 else ():
+                if tags.setdefault(tag.namespace, tag).value != tag.value and self.disagreeing[-1:] != [call]:
+                    self.disagreeing.append(call)
+        if not tags:
+            return -1
+        union = tuple(tags.values())
+        if union not in self.table.tenants:
+            self.table.tenants.append(union)
+        return self.table.tenants.index(union)
+
+
+def _numbers(texts: Sequence[str]) -> I64:
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int64)
+
+
+def _models(facts: CallFacts) -> frozenset[str]:
+    return frozenset(bare_model(name) for name in (facts.request_model, facts.response_model) if name)
+
+
+def bare_model(name: str) -> str:
+    """A model's name without provider prefix and date, to tell whether two spans mean the same."""
+    text = name.lower().rpartition("/")[2]
+    previous = ""
+    while text != previous:
+        previous = text
+        text = _DATED.sub("", text)
+    return text

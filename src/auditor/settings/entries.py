@@ -1,0 +1,198 @@
+"""The one list of settings: flags, variables, the drafted file and ``audit config show`` are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from types import MappingProxyType
+
+from auditor.settings.nouns import COST_SOURCES, INTERNAL_ENVIRONMENTS, ROLLUPS
+from auditor.settings.values import (
+    choice,
+    quote,
+    read_confidence,
+    read_dollars,
+    read_flag,
+    read_names,
+    read_path,
+    read_paths,
+    read_share,
+    show_dollars,
+    show_share,
+    show_text,
+)
+
+PREFIX = "AUDITOR_"
+OTHER_VARIABLES = ("AUDITOR_CONFIG", "AUDITOR_DEBUG", "AUDITOR_FORMAT")
+"""Variables of ours that are not settings: which file to read, what to do with a crash, what to write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One setting: its key in the file (dotted), how it is read, what it is for."""
+
+    key: str
+    read: Callable[[object], object]
+    default: object
+    help: str
+    flag: str | None = None
+    show: Callable[[object], str] = show_text
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of this setting."""
+        section, _, name = self.key.rpartition(".")
+        lead = "INTERNAL_" if section == "internal" else ""
+        return f"{PREFIX}{lead}{name.upper()}"
+
+    @property
+    def reads_none(self) -> bool:
+        """Whether the file can say that there is no value."""
+        return self.read in {read_share, read_dollars, read_confidence}
+
+    def to_toml(self, value: object) -> str:
+        """Write a value as the file would have it."""
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, tuple):
+            return "[" + ", ".join(quote(part) for part in value) + "]"
+        return quote(self.show(value))
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "tenant_keys",
+        read_names,
+        (),
+        "Attributes that hold the tenant; they come before the built-in list.",
+        "--tenant-key",
+    ),
+    Entry(
+        "end_user_as_tenant",
+        read_flag,
+        True,
+        "A gateway's end-user field counts as the tenant when nothing better is there.",
+    ),
+    Entry(
+        "rollup",
+        choice(*ROLLUPS),
+        "call",
+        "call: your ledger groups by the span's own tenant; "
+        "request: it rolls children up to the request, so a tenant on an ancestor of the same trace counts.",
+        "--rollup",
+    ),
+    Entry("placeholders", read_names, (), "Values that are not tenants, besides the built-in ones."),
+    Entry("pricing", read_path, None, "A file with your own rates and aliases.", "--pricing"),
+    Entry(
+        "cost_source",
+        choice(*COST_SOURCES),
+        "computed",
+        "computed: from usage and prices; computed-or-reported: what the trace reports where no price is "
+        "known; reported: what the trace reports.",
+        "--cost-source",
+    ),
+    Entry(
+        "rules_paths",
+        read_paths,
+        (),
+        "Rule modules or folders of them, besides the installed packages. They are run as code.",
+        "--rules",
+    ),
+    Entry(
+        "fail_on",
+        read_confidence,
+        None,
+        "Findings that are at least this sure fail the gate: certain, likely, possible, none.",
+        "--fail-on",
+    ),
+    Entry(
+        "hash_ids",
+        read_flag,
+        False,
+        "Tenant and user ids leave only as hashes.",
+        "--hash-ids",
+    ),
+    Entry(
+        "strict",
+        read_flag,
+        False,
+        "Rejected records and unchecked required rules fail the run. On by default where CI is set.",
+        "--strict",
+    ),
+    Entry("exit_zero", read_flag, False, "A failed gate is shown but does not fail the run.", "--exit-zero"),
+    Entry(
+        "internal.environments",
+        read_names,
+        INTERNAL_ENVIRONMENTS,
+        "Environments whose calls need no tenant.",
+    ),
+    Entry("internal.services", read_names, (), "Services whose calls need no tenant."),
+    Entry("internal.features", read_names, (), "Features whose calls need no tenant."),
+    Entry("internal.tenants", read_names, (), "Tenants that are yourselves."),
+    Entry(
+        "gate.max_unattributed",
+        read_share,
+        Decimal("0.10"),
+        "Largest share of spend without a tenant.",
+        "--max-unattributed",
+        show_share,
+    ),
+    Entry(
+        "gate.warn_unattributed",
+        read_share,
+        Decimal("0.03"),
+        "Share of spend without a tenant from which the report warns.",
+        None,
+        show_share,
+    ),
+    Entry(
+        "gate.max_unattributed_usd",
+        read_dollars,
+        None,
+        "Largest amount of spend without a tenant, in US dollars.",
+        "--max-unattributed-usd",
+        show_dollars,
+    ),
+    Entry(
+        "gate.max_lost",
+        read_share,
+        None,
+        "Largest share of spend that nothing in the input gives back to a tenant.",
+        "--max-lost",
+        show_share,
+    ),
+    Entry(
+        "gate.max_unmetered",
+        read_share,
+        None,
+        "Largest share of calls without usage.",
+        "--max-unmetered",
+        show_share,
+    ),
+    Entry(
+        "gate.warn_unmetered",
+        read_share,
+        Decimal("0.05"),
+        "Share of calls without usage from which the report warns.",
+        None,
+        show_share,
+    ),
+    Entry(
+        "gate.max_unpriced",
+        read_share,
+        None,
+        "Largest share of calls whose model has no price.",
+        "--max-unpriced",
+        show_share,
+    ),
+    Entry(
+        "gate.warn_unpriced",
+        read_share,
+        Decimal("0.05"),
+        "Share of calls whose model has no price from which the report warns.",
+        None,
+        show_share,
+    ),
+)
+BY_KEY: Mapping[str, Entry] = MappingProxyType({entry.key: entry for entry in ENTRIES})

@@ -1,0 +1,123 @@
+"""Settings as values, resolved: what every stage reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+
+from auditor.model.report import Confidence
+
+INTERNAL_ENVIRONMENTS = (
+    "staging",
+    "stage",
+    "stg",
+    "preprod",
+    "pre-production",
+    "uat",
+    "qa",
+    "dev",
+    "development",
+    "local",
+    "localhost",
+    "test",
+    "testing",
+    "tests",
+    "ci",
+    "eval",
+    "evals",
+    "evaluation",
+    "benchmark",
+    "demo",
+    "sandbox",
+    "preview",
+)
+"""Values of the environment attribute whose calls need no tenant."""
+
+ROLLUPS = ("call", "request")
+COST_SOURCES = ("computed", "computed-or-reported", "reported")
+
+
+@dataclass(frozen=True, slots=True)
+class Internal:
+    """Traffic without a tenant that needs none; names are compared as the pipeline compares them."""
+
+    environments: tuple[str, ...] = INTERNAL_ENVIRONMENTS
+    services: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the gate allows. Shares are between 0 and 1; ``None`` switches a limit off."""
+
+    max_unattributed: Decimal | None = Decimal("0.10")
+    """Share of audited spend without a tenant."""
+    warn_unattributed: Decimal | None = Decimal("0.03")
+    max_unattributed_usd: int | None = None
+    """Pico-dollars without a tenant."""
+    max_lost: Decimal | None = None
+    """Share of audited spend that no join gives back."""
+    max_unmetered: Decimal | None = None
+    """Share of calls without usage."""
+    warn_unmetered: Decimal | None = Decimal("0.05")
+    max_unpriced: Decimal | None = None
+    """Share of calls without a price."""
+    warn_unpriced: Decimal | None = Decimal("0.05")
+
+
+NO_LIMITS = Limits(None, None, None, None, None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """What the user says about one rule."""
+
+    enabled: bool = True
+    required: bool = False
+    """Under ``--strict``, an input that cannot answer this rule is incomplete."""
+    fail_on: Confidence | None = None
+    """Findings of this rule that are at least this sure fail the gate; ``None``: they never do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a run can be told, resolved."""
+
+    tenant_keys: tuple[str, ...] = ()
+    """Attributes read as the tenant, before the built-in list."""
+    end_user_as_tenant: bool = True
+    rollup: str = "call"
+    """One of ``ROLLUPS``: ``request`` counts a tenant on an ancestor of the same trace as carried."""
+    placeholders: tuple[str, ...] = ()
+    """Values that are not tenants, besides the built-in ones."""
+    internal: Internal = field(default_factory=Internal)
+    gate: Limits = field(default_factory=Limits)
+    fail_on: Confidence | None = None
+    """As ``RuleSettings.fail_on``, for rules that say nothing themselves."""
+    rules: Mapping[str, RuleSettings] = field(default_factory=dict)
+    rules_paths: tuple[Path, ...] = ()
+    pricing: Path | None = None
+    cost_source: str = "computed"
+    """One of ``COST_SOURCES``."""
+    hash_ids: bool = False
+    strict: bool = False
+    exit_zero: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where each value came from, by key: a flag, a variable, a file, or ``default``."""
+    file: Path | None = field(default=None, compare=False)
+    """The settings file that was read."""
+    notices: tuple[str, ...] = field(default=(), compare=False)
+    """What the user should know about the settings themselves; for stderr."""
+
+    def rule(self, rule_id: str) -> RuleSettings:
+        """What holds for one rule: its own entry, or what holds for every rule."""
+        return self.rules.get(rule_id, RuleSettings(fail_on=self.fail_on))
+
+    def without_gate(self) -> Settings:
+        """Return the same settings with every limit off, for commands that give no verdict."""
+        rules = {rule_id: replace(rule, fail_on=None) for rule_id, rule in self.rules.items()}
+        return replace(self, gate=NO_LIMITS, fail_on=None, rules=MappingProxyType(rules))

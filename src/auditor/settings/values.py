@@ -1,0 +1,134 @@
+"""How the values of settings are read and written.
+
+Every reader raises ``ValueError`` saying what it expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from auditor.model.money import from_decimal_string, to_decimal_string
+from auditor.model.report import Confidence
+
+NONE = "none"
+"""How a file, a variable or a flag says that a limit is off."""
+
+
+def read_share(value: object) -> Decimal | None:
+    """Read ``10%``, ``0.1`` or ``none``; raises ``ValueError`` on anything else."""
+    text = str(value).strip()
+    if text.lower() == NONE:
+        return None
+    try:
+        share = Decimal(text[:-1].rstrip()) / 100 if text.endswith("%") else Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError("expected a share such as 10% or 0.1, or none") from error
+    if not share.is_finite() or not 0 <= share <= 1:
+        advice = f"; for {text} percent write {text}%" if "%" not in text and 1 < share <= 100 else ""
+        raise ValueError(f"expected a share between 0% and 100%{advice}")
+    return share
+
+
+def read_dollars(value: object) -> int | None:
+    """Read ``25``, ``$25.50`` or ``none`` as pico-dollars; raises ``ValueError`` on anything else."""
+    text = str(value).strip().removeprefix("$")
+    if text.lower() == NONE:
+        return None
+    try:
+        amount = from_decimal_string(text)
+    except ValueError as error:
+        raise ValueError("expected an amount of US dollars such as 25 or 25.50, or none") from error
+    if amount < 0:
+        raise ValueError("expected an amount of US dollars that is not negative")
+    return amount
+
+
+def read_confidence(value: object) -> Confidence | None:
+    """Read a confidence or ``none``; raises ``ValueError`` on anything else."""
+    text = str(value).strip().lower()
+    if text == NONE:
+        return None
+    try:
+        return Confidence(text)
+    except ValueError as error:
+        raise ValueError(f"expected one of {', '.join(Confidence)}, {NONE}") from error
+
+
+def read_flag(value: object) -> bool:
+    """Read a truth value as files and CI systems write it; raises ``ValueError`` on anything else."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def read_names(value: object) -> tuple[str, ...]:
+    """Read a list, or one text with commas; empty names are refused with ``ValueError``."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError("expected a list of names")  # noqa: TRY004  # one error for what a user wrote
+    names = tuple(str(part).strip() for part in parts)
+    if not all(names):
+        raise ValueError("expected a list of names, none of them empty")
+    return names
+
+
+def read_path(value: object) -> Path:
+    """Read one path; an empty one is refused with ``ValueError``."""
+    if not str(value).strip():
+        raise ValueError("expected a path")
+    return Path(str(value))
+
+
+def read_paths(value: object) -> tuple[Path, ...]:
+    """Read a list of paths, or one text with commas."""
+    return tuple(Path(name) for name in read_names(value))
+
+
+def choice(*choices: str) -> Callable[[object], str]:
+    """Return a reader that accepts these texts only."""
+
+    def read(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def show_share(value: object) -> str:
+    """Write a share as a percentage."""
+    if not isinstance(value, Decimal):
+        return NONE
+    return f"{(value * 100).normalize():f}%"
+
+
+def show_dollars(value: object) -> str:
+    """Write pico-dollars as US dollars."""
+    return NONE if not isinstance(value, int) else to_decimal_string(value)
+
+
+def show_text(value: object) -> str:
+    """Write anything else, and nothing as ``none``."""
+    return NONE if value is None else str(value)
+
+
+def quote(value: object) -> str:
+    """Quote as a TOML basic string."""
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in escaped) + '"'
+
+
+def shown(value: object) -> str:
+    """Write a value as an error message quotes it."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return quote(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,125 @@
+"""Explained cases → findings: all cases that one rule explains by one hop and for one operation are one finding."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+
+from auditor.model.audited import AuditedCalls
+from auditor.model.case import Case
+from auditor.model.report import Confidence, Finding, Hop, HopKind, Sample
+from auditor.model.spans import I64
+from auditor.summarise.totals import estimate, share_of
+
+SAMPLES = 3
+EVIDENCE = 6
+
+_Key = tuple[str, str, str, HopKind, str]
+
+
+class ExplainedCase(Protocol):
+    """A case with the rule that explains it (see ``auditor.diagnose``)."""
+
+    case: Case
+    also_fits: tuple[str, ...]
+
+
+class Blame(Protocol):
+    """What the rule said."""
+
+    confidence: Confidence
+    hop: Hop
+    evidence: tuple[str, ...]
+    remedy: str
+
+
+class NamedRule(Protocol):
+    """The rule that said it."""
+
+    id: str
+    title: str
+    remedy: str
+
+
+Blamed = tuple[ExplainedCase, NamedRule, Blame]
+
+
+def build_findings(
+    blamed: Sequence[Blamed],
+    calls: AuditedCalls,
+    case_of_call: I64,
+    audited_spend: int,
+    sample: Callable[[int], Sample],
+) -> tuple[Finding, ...]:
+    """Merge cases into findings, most dollars first; ``sample`` tells where a call can be read."""
+    groups: dict[_Key, list[Blamed]] = defaultdict(list)
+    for entry in blamed:
+        explained, rule, blame = entry
+        hop = blame.hop
+        groups[rule.id, hop.source, hop.target, hop.kind, explained.case.operation].append(entry)
+    findings = [_finding(key, entries, calls, case_of_call, audited_spend, sample) for key, entries in groups.items()]
+    return tuple(sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id)))
+
+
+def _finding(
+    key: _Key,
+    entries: list[Blamed],
+    calls: AuditedCalls,
+    case_of_call: I64,
+    audited_spend: int,
+    sample: Callable[[int], Sample],
+) -> Finding:
+    entries = sorted(entries, key=lambda entry: (-entry[0].case.cost, -entry[0].case.calls, entry[0].case.key))
+    cases = [explained.case for explained, _, _ in entries]
+    _, rule, first = entries[0]
+    unattributed_cost = sum(case.unattributed_cost for case in cases)
+    chosen = sorted(
+        (call for case in cases for call in case.sample_calls),
+        key=lambda call: (-int(calls.cost[call]), calls.spans.trace_id(int(calls.row[call])), int(calls.row[call])),
+    )
+    unmetered = sum(case.unmetered_calls for case in cases)
+    members = np.isin(case_of_call, [case.number for case in cases]) if unmetered else None
+    remedies = Counter(blame.remedy for _, _, blame in entries if blame.remedy)
+    return Finding(
+        id=_id(key),
+        rule=rule.id,
+        title=rule.title,
+        confidence=min((blame.confidence for _, _, blame in entries), key=lambda confidence: confidence.rank),
+        hop=first.hop,
+        route=_route(cases[0]),
+        operation=key[4],
+        calls=sum(case.calls for case in cases),
+        cost=sum(case.cost for case in cases),
+        unattributed_calls=sum(case.unattributed_calls for case in cases),
+        unattributed_cost=unattributed_cost,
+        share=share_of(unattributed_cost, audited_spend),
+        recoverable_cost=sum(case.recoverable_cost for case in cases),
+        unmetered_calls=unmetered,
+        unmetered_estimate=None if members is None else estimate(calls, members),
+        evidence=tuple(dict.fromkeys(text for _, _, blame in entries for text in blame.evidence))[:EVIDENCE],
+        samples=tuple(sample(call) for call in chosen[:SAMPLES]),
+        also_fits=tuple(sorted({name for explained, _, _ in entries for name in explained.also_fits})),
+        remedy=min(remedies, key=lambda text: (-remedies[text], text)) if remedies else rule.remedy,
+    )
+
+
+def _route(case: Case) -> tuple[str, ...]:
+    """Services from the top of the path down to the call, neighbours folded."""
+    services: list[str] = []
+    if case.cut is not None:
+        services.append(case.cut.service)
+    elif case.producer and case.producer != case.path.top.service:
+        services.append(case.producer)
+    for step in reversed(case.path.steps):
+        if not services or services[-1] != step.service:
+            services.append(step.service)
+    return tuple(services)
+
+
+def _id(key: _Key) -> str:
+    """Stable over runs: made of the cause, not of ids or times."""
+    return blake2b("\n".join(map(str, key)).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
