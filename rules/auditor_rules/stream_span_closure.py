@@ -8,7 +8,7 @@ What goes wrong
 
 How it is recognised
     The call succeeded, its tenant is known, and its usage is missing, breaks
-    off, or stands on another span. What did arrive tells which fix applies:
+    off, or stands on a span that began after the call's own had ended. What did arrive tells which fix applies:
     a finish reason without usage (not requested), chunks without an end
     (stopped early), no answer id (never read). Not every instrumentation says
     that a call was a stream.
@@ -34,12 +34,12 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     """Claim successful calls whose usage is missing, broken off or elsewhere."""
     if case.failed or case.conflict or case.batch:
         return None
-    if case.usage not in {UsageStatus.MISSING, UsageStatus.ELSEWHERE, UsageStatus.PARTIAL}:
+    if not case.usage_late and case.usage not in {UsageStatus.MISSING, UsageStatus.PARTIAL}:
         return None
     if case.usage is UsageStatus.MISSING and case.is_embedding:
         return None
-    if case.usage is UsageStatus.ELSEWHERE:
-        evidence = ("the usage stands on a later span or beside the call, not on its own span",)
+    if case.usage_late:
+        evidence = ("the usage stands on a span that began when the call's own span had ended",)
         confidence = Confidence.CERTAIN
     elif case.usage is UsageStatus.PARTIAL:
         evidence = ("only a part of the usage arrived, or the gateway estimated it",)

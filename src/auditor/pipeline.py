@@ -99,7 +99,7 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
             usage=usage_status,
             cost=prices.cost,
             has_cost=prices.has_cost,
-            elsewhere=grouped.usage_elsewhere,
+            late=grouped.usage_late,
         ),
         attribution,
     )

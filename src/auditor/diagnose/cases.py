@@ -57,7 +57,8 @@ class CostedCalls:
     cost: I64
     """Pico-dollars; 0 for unmetered, unpriced and unbilled calls."""
     has_cost: Bools
-    elsewhere: Bools
+    late: Bools
+    """The usage came when the call's span had ended."""
 
 
 @dataclass(slots=True)
@@ -98,6 +99,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         attribution.ambiguous[wanted],
         attribution.conflict[wanted],
         calls.usage[wanted],
+        calls.late[wanted],
         linked[wanted],
         np.array([_hash(producer[call]) for call in wanted.tolist()], dtype=np.uint64),
         np.array([_hash(_peer_key(peers.get(call))) for call in wanted.tolist()], dtype=np.uint64),
@@ -126,8 +128,8 @@ def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
     failed = np.array([facts.failed for facts in calls.facts] or [False], dtype=bool)[calls.facts_of]
     not_billed = calls.usage == USAGES.index(UsageStatus.NOT_BILLED)
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
-    odd_usage = np.isin(
-        calls.usage, [USAGES.index(status) for status in (UsageStatus.MISSING, UsageStatus.ELSEWHERE, UsageStatus.PARTIAL)]
+    odd_usage = calls.late | np.isin(
+        calls.usage, [USAGES.index(status) for status in (UsageStatus.MISSING, UsageStatus.PARTIAL)]
     )
     production = attribution.status != _INTERNAL
     return production & ~not_billed & ((untagged & ~(failed & ~calls.has_cost)) | (odd_usage & ~failed) | attribution.conflict)
@@ -171,6 +173,7 @@ def _case(
         conflict=conflict,
         conflict_hop=_steps(table, places, int(walks.start[first]), conflict_row) if conflict and conflict_row >= 0 else (),
         usage=usage,
+        usage_late=bool(calls.late[first]),
         stream=stream_sign(facts) if usage is UsageStatus.MISSING else StreamSign.UNKNOWN,
         streamed=facts.streamed,
         batch=facts.batch,

@@ -167,6 +167,8 @@ class Case:
     conflict_hop: tuple[Step, ...]
     """For a conflict: the way up to the span that carries the other tenant."""
     usage: UsageStatus
+    usage_late: bool
+    """The usage came when the call's own span had ended."""
     stream: StreamSign
     streamed: bool | None
     batch: bool

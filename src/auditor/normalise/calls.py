@@ -2,7 +2,7 @@
 
 One billable request may be described by several spans: a framework's and an SDK's, two instrumentations', the
 application's and the gateway's, the call's own and one that carries its usage. They are found by nesting, by
-being children of one parent, and by shared response ids; an outer span that only repeats what lies below it is
+lying beside one another, and by shared response ids; an outer span that only repeats what lies below it is
 a container. Most candidates stand alone and are settled without being looked at one by one.
 """
 
@@ -16,13 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditor.graph.resolve import MAX_STEPS, Places
-from auditor.graph.table import SpanTable
-from auditor.model.spans import I32, I64, NO_COUNT, CallFacts, IdKind, TenantTag
+from auditor.graph.table import ROOT, SpanTable
+from auditor.model.spans import I32, I64, NO_COUNT, Bools, CallFacts, IdKind, Role, TenantTag
 
 TOLERANCE_NS = 5_000_000
 """How far an inner span may stick out of an outer one (clock granularity, end callbacks)."""
 SAME_MOMENT_NS = 5_000_000_000
 """How far apart two processes may see the start of one call."""
+TELLING_TOKENS = 20
+"""Input tokens below which equal counts may be a coincidence."""
 STEADY_NS = 2_000_000_000
 """How much a constant clock offset between two processes may vary."""
 
@@ -43,8 +45,10 @@ class Calls:
     """Tenant code over all its spans; -1 for none."""
     duplicates: dict[int, tuple[int, ...]]
     """Call number to its other candidates, for calls described more than once."""
-    usage_elsewhere: np.ndarray
+    usage_elsewhere: Bools
     """The usage came from a span or event beside the call's own span."""
+    usage_late: Bools
+    """The usage came from a span that began when the call's own span had ended."""
     disagreeing: tuple[int, ...]
     """Calls whose spans carry different tenants of one namespace."""
     containers: int
@@ -56,8 +60,9 @@ def group(table: SpanTable, places: Places) -> Calls:
     grouping = _Grouping(table, places)
     grouping.attach_carriers()
     grouping.pair_nested()
-    grouping.pair_siblings()
+    grouping.pair_beside()
     grouping.pair_ids()
+    grouping.pair_across_cuts()
     grouping.drop_containers()
     return grouping.calls()
 
@@ -83,7 +88,9 @@ class _Grouping:
         facts = table.facts
         self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[table.call_facts]
         self.models = [_models(entry) for entry in facts]
-        self.outer = self._nearest_candidate()
+        # A span without length is a log line, whatever operation it names: it can only tell of a call.
+        self.is_note = self.no_operation | ((self.end <= self.start) & self.has_usage)
+        self.ancestors, self.top, self.outer = self._nearest_candidate()
         self.inner: dict[int, list[int]] = defaultdict(list)
         for number in np.flatnonzero(self.outer >= 0).tolist():
             self.inner[int(self.outer[number])].append(number)
@@ -93,10 +100,12 @@ class _Grouping:
         self.carried: set[int] = set()
         self.disagreeing: list[int] = []
 
-    def _nearest_candidate(self) -> I64:
+    def _nearest_candidate(self) -> tuple[I64, I64, I64]:
+        """For each candidate: how deep it lies in its trace, the top of its way, the next candidate above it."""
         at_row = np.full(len(self.table.key), -1, dtype=np.int32)
         at_row[self.row] = np.arange(self.count)
         outer = np.full(self.count, -1, dtype=np.int64)
+        depth = np.zeros(self.count, dtype=np.int64)
         active = np.arange(self.count)
         at = self.row.copy()
         for _ in range(MAX_STEPS):
@@ -105,11 +114,11 @@ class _Grouping:
             if not len(active):
                 break
             at[active] = parent
-            found = at_row[parent] >= 0
+            depth[active] += 1
+            found = (at_row[parent] >= 0) & (outer[active] < 0)
             outer[active[found]] = at_row[parent[found]]
-            active = active[~found]
         outer[outer == np.arange(self.count)] = -1
-        return outer
+        return depth, at, outer
 
     # -- evidence ------------------------------------------------------------------------------------
 
@@ -181,17 +190,21 @@ class _Grouping:
             return tokens is True
         return differ or crossing or self.no_operation[inner] or self.no_operation[outer]
 
-    def sibling_fit(self, one: int, other: int) -> bool:
-        """Whether two children of one parent describe one call."""
+    def beside_fit(self, one: int, other: int) -> bool:
+        """Whether two candidates of one process, neither below the other, describe one call.
+
+        They are children of one parent, or one hangs on a span above the other (a framework in a thread, its SDK
+        without the thread's context); then the counts of both have to be there and agree.
+        """
         tokens = self.same_tokens(one, other)
         if tokens is False or not self.same_operation(one, other) or self.same_model(one, other) is False:
-            return False
-        if self.process[one] != self.process[other]:
             return False
         if not (self.encloses(one, other) or self.encloses(other, one)):
             return False
         differ = self.scopes_differ(one, other)
-        return tokens is True and self.same_model(one, other) is True if differ is None else differ
+        if differ is None:
+            return tokens is True and self.same_model(one, other) is True
+        return differ and (tokens is True or self.parent[one] == self.parent[other])
 
     # -- grouping ------------------------------------------------------------------------------------
 
@@ -233,7 +246,7 @@ class _Grouping:
 
     def attach_carriers(self) -> None:
         """Give usage that stands on a span without an operation to the call that lacks it."""
-        carriers = np.flatnonzero(self.no_operation & self.has_usage).tolist()
+        carriers = np.flatnonzero(self.is_note & self.has_usage).tolist()
         if not carriers:
             return
         links: dict[int, list[int]] = defaultdict(list)
@@ -241,7 +254,7 @@ class _Grouping:
             links[row].append(target)
         at_row = {int(row): number for number, row in enumerate(self.row.tolist())}
         beside: dict[int, list[int]] = defaultdict(list)
-        for number in np.flatnonzero(~self.no_operation & ~self.has_usage & (self.parent >= 0)).tolist():
+        for number in np.flatnonzero(~self.is_note & ~self.has_usage & (self.parent >= 0)).tolist():
             beside[int(self.parent[number])].append(number)
         waiting: dict[int, list[int]] = defaultdict(list)
         for carrier in carriers:
@@ -292,20 +305,21 @@ class _Grouping:
         ]
         self.join_best_first(pairs)
 
-    def pair_siblings(self) -> None:
-        """Join two instrumentations of one call that are children of one parent."""
+    def pair_beside(self) -> None:
+        """Join two instrumentations of one call that lie beside one another in one process of one trace."""
         eligible = np.flatnonzero((self.parent >= 0) & ~self.no_operation)
         if not len(eligible):
             return
-        by = eligible[np.argsort(self.parent[eligible], kind="stable")]
-        parents, starts, counts = np.unique(self.parent[by], return_index=True, return_counts=True)
-        del parents
+        place = self.table.trace[self.row[eligible]].astype(np.int64) * (int(self.process.max()) + 1)
+        place += self.process[eligible]
+        by = eligible[np.argsort(place, kind="stable")]
+        _, starts, counts = np.unique(np.sort(place), return_index=True, return_counts=True)
         for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
-            siblings = by[start : start + count]
-            scopes = self.scope_number[siblings]
-            if (scopes == scopes[0]).all() and self.scopes[self.shape[siblings[0]]]:
+            neighbours = by[start : start + count]
+            scopes = self.scope_number[neighbours]
+            if (scopes == scopes[0]).all() and self.scopes[self.shape[neighbours[0]]]:
                 continue
-            ordered = sorted(siblings.tolist(), key=lambda number: int(self.start[number]))
+            ordered = sorted(neighbours.tolist(), key=lambda number: int(self.start[number]))
             self.join_best_first(self._close_pairs(ordered))
 
     def _close_pairs(self, ordered: Sequence[int]) -> Iterable[tuple[int, int]]:
@@ -313,8 +327,22 @@ class _Grouping:
             for other in ordered[position + 1 :]:
                 if self.start[other] > self.end[one] + TOLERANCE_NS:
                     break
-                if self.sibling_fit(one, other):
+                if self.beside_fit(one, other) and self._related(one, other):
                     yield one, other
+
+    def _related(self, one: int, other: int) -> bool:
+        """Whether two candidates have a parent in common, or one's parent lies above the other."""
+        if self.parent[one] == self.parent[other]:
+            return True
+        return self._lies_above(int(self.parent[one]), other) or self._lies_above(int(self.parent[other]), one)
+
+    def _lies_above(self, row: int, number: int) -> bool:
+        at = int(self.parent[number])
+        for _ in range(MAX_STEPS):
+            if at < 0 or at == row:
+                return at == row
+            at = int(self.table.parent[at])
+        return False
 
     def pair_ids(self) -> None:
         """Join spans and rows that name the same response, or the same call of a gateway."""
@@ -357,7 +385,9 @@ class _Grouping:
         return offsets
 
     def _id_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
-        if self.same_tokens(one, other) is False or not self.same_operation(one, other):
+        if not self.same_operation(one, other):
+            return False
+        if self.same_tokens(one, other) is False and not self._nearly_same_tokens(one, other):
             return False
         if self.facts(one).cache_hit or self.facts(other).cache_hit:
             return False
@@ -367,6 +397,39 @@ class _Grouping:
         offset = offsets.get((int(self.process[first]), int(self.process[second])), 0)
         apart = abs(int(self.start[second]) - int(self.start[first]) - offset)
         return apart <= SAME_MOMENT_NS or self.outer[one] == other or self.outer[other] == one
+
+    def _nearly_same_tokens(self, one: int, other: int) -> bool:
+        """Whether two instrumentations of one process agree on input or output: one of them miscounts streams."""
+        same = self.table.tokens[one, :2] == self.table.tokens[other, :2]
+        return bool(same.any()) and self.scopes_differ(one, other) is True and self.process[one] == self.process[other]
+
+    def pair_across_cuts(self) -> None:
+        """Join application and gateway where the trace is cut between them and one side names no response.
+
+        The gateway's side is the root of a trace of its own. Model and counts have to agree to the token, be
+        unlike those of any other call of either process, and the clocks have to fit as for response ids.
+        """
+        shapes = self.table.places
+        is_server = np.array([place.shape.role is Role.SERVER for place in shapes], dtype=bool)
+        cut_off = (self.table.parent[self.top] == ROOT) & is_server[self.table.place[self.top]]
+        cut_off &= self.top != self.row
+        if not cut_off.any():
+            return
+        twins: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for number in np.flatnonzero(self.has_usage & ~self.no_operation).tolist():
+            if len(self.group_of(number)) == 1 and int(self.table.tokens[number, 0]) >= TELLING_TOKENS:
+                twins[(self.models[self.table.call_facts[number]], *self.table.tokens[number, :2].tolist())].append(number)
+        pairs = [
+            pair
+            for pair in twins.values()
+            if len(pair) == 2
+            and self.process[pair[0]] != self.process[pair[1]]
+            and self.table.trace[self.row[pair[0]]] != self.table.trace[self.row[pair[1]]]
+            and (cut_off[pair[0]] or cut_off[pair[1]])
+            and not (self.facts(pair[0]).has_response_id and self.facts(pair[1]).has_response_id)
+        ]
+        offsets = self._clock_offsets(pairs)
+        self.join_best_first((one, other) for one, other in pairs if self._id_fit(one, other, offsets))
 
     def drop_containers(self) -> None:
         """Drop outer candidates that repeat the usage of different calls below them."""
@@ -394,6 +457,7 @@ class _Grouping:
         elsewhere = np.array([entry.usage_in_event for entry in self.table.facts], dtype=bool)[
             self.table.call_facts[roots]
         ]
+        late = np.zeros(len(roots), dtype=bool)
         duplicates: dict[int, tuple[int, ...]] = {}
         position = {int(root): number for number, root in enumerate(roots.tolist())}
         for root, members in self.members.items():
@@ -403,46 +467,37 @@ class _Grouping:
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
             elsewhere[call] = usage[call] in self.carried or elsewhere[call]
+            late[call] = usage[call] in self.carried and self.start[usage[call]] >= self.end[primary[call]] - TOLERANCE_NS
             duplicates[call] = tuple(
                 sorted((member for member in members if member != primary[call]), key=self._order)
             )
         return Calls(
-            primary, usage, price, tenant, duplicates, elsewhere, tuple(self.disagreeing), len(self.dropped)
+            primary, usage, price, tenant, duplicates, elsewhere, late, tuple(self.disagreeing), len(self.dropped)
         )
 
     def _choose(self, members: list[int]) -> tuple[int, int, int]:
-        depth = {member: self._depth(member, set(members)) for member in members}
-        named = [member for member in members if not self.no_operation[member]] or members
+        def inner(member: int) -> tuple[int, int, int]:
+            return int(self.ancestors[member]), int(self.start[member]), self._order(member)
+
+        named = [member for member in members if member not in self.carried and not self.no_operation[member]] or members
         spans = [member for member in named if not self.is_row[member]] or named
-        primary = max(spans, key=lambda member: (depth[member], int(self.start[member]), self._order(member)))
+        primary = max(spans, key=inner)
         usage = max(
             members,
             key=lambda member: (
                 bool(self.has_usage[member]),
-                int((self.table.tokens[member] != NO_COUNT).sum()),
-                depth[member],
-                self._order(member),
+                int((self.table.tokens[member, :5] != NO_COUNT).sum()),
+                int(self.start[member]),
+                *inner(member),
             ),
         )
         price = max(
             named,
             key=lambda member: (
-                bool(self.models[self.table.call_facts[member]]),
-                bool(self.is_row[member]),
-                depth[member],
-                int(self.start[member]),
-                self._order(member),
+                bool(self.models[self.table.call_facts[member]]), bool(self.is_row[member]), *inner(member)
             ),
         )
         return primary, usage, price
-
-    def _depth(self, member: int, members: set[int]) -> int:
-        depth = 0
-        at = int(self.outer[member])
-        while at in members and depth <= len(members):
-            depth += 1
-            at = int(self.outer[at])
-        return depth
 
     def _union_of_tenants(self, members: list[int], call: int) -> int:
         tags: dict[str, TenantTag] = {}

@@ -16,6 +16,8 @@ def build_tenants(calls: AuditedCalls) -> tuple[TenantLine, ...]:
     """All tenants of production calls, most spend first."""
     chosen = np.flatnonzero(calls.having(Status.DIRECT, Status.RECOVERABLE) & (calls.tenant >= 0))
     order = chosen[np.argsort(calls.tenant[chosen], kind="stable")]
+    if not len(order):
+        return ()
     numbers, starts = np.unique(calls.tenant[order], return_index=True)
     is_direct = calls.having(Status.DIRECT)
     sums: dict[str, tuple[int, int, int]] = {}
