@@ -59,15 +59,17 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
 
 def _below_agent(case: Case) -> Diagnosis | None:
     path = case.path
-    if path.edges or not path.is_agentic or case.is_embedding:
+    if path.edges or case.is_embedding or not (path.is_agentic or case.beside_agent):
         return None
-    agent = next(step for step in reversed(path.steps[1:]) if step.role.is_agentic)
+    if path.is_agentic:
+        agent = next(step for step in reversed(path.steps[1:]) if step.role.is_agentic)
+        where = f"below its {agent.role} span"
+    else:
+        where = "that its agent makes, beside the agent's spans and not below them,"
     return Diagnosis(
         confidence=Confidence.CERTAIN,
         hop=Hop(path.top.service, case.service, HopKind.THREAD),
-        evidence=(
-            f"a {path.top.role} span of {path.top.service} knows the tenant, the calls below its {agent.role} span do not",
-        ),
+        evidence=(f"a {path.top.role} span of {path.top.service} knows the tenant, the calls {where} do not",),
         remedy=fitting(REMEDIES, *path.steps),
     )
 

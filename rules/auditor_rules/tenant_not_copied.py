@@ -38,7 +38,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         return None
     if not path.knew_tenant:
         return _like_complete_traces(case, survey)
-    if path.edges or path.is_agentic:
+    if path.edges or path.is_agentic or case.beside_agent:
         return None
     return Diagnosis(
         confidence=Confidence.CERTAIN,

@@ -37,6 +37,10 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         return None
     if path.ending is Ending.MISSING and any(not peer.same_process for peer in case.peers):
         return None
+    if any(peer.same_process for peer in case.peers):
+        return _diagnosis(
+            case, Confidence.LIKELY, f"{path.top.service} knows the tenant elsewhere in the same trace, its {case.operation} calls do not"
+        )
     if path.top.role is Role.SERVER:
         return None
     if path.ending is Ending.MISSING:
@@ -46,7 +50,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
 
 def _beside_tagged_rows(case: Case, survey: Survey) -> Diagnosis | None:
     users = survey.calls_by_credential(case.credential)
-    if not users.with_tenant:
+    if not users.with_tenant or users.embeddings_with_tenant:
         return None
     return _diagnosis(
         case,

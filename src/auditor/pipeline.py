@@ -176,7 +176,7 @@ def _nothing_found(loaded: Loaded) -> str:
 
 def _usage_status(table: SpanTable, grouped: Calls, usage: Usage) -> U8:
     facts = [table.facts[number] for number in table.call_facts[grouped.primary].tolist()]
-    failed = np.array([entry.failed for entry in facts], dtype=bool)
+    failed = np.array([entry.failed and not entry.was_answered for entry in facts], dtype=bool)
     cache_hit = _any_member(table, grouped, [entry.cache_hit for entry in table.facts])
     rerank = np.array([entry.operation is Operation.RERANK for entry in facts], dtype=bool)
     known = usage.is_known[grouped.usage] | rerank

@@ -86,6 +86,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
     linked, producer = _links(table, places, attribution)
     peers = _peers(table, places, attribution, rows)
     cuts = find_cuts(table, places, attribution, rows)
+    beside_agent = _beside_agents(table, places, attribution, rows)
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
 
     facts_key = np.array([_hash(_facts_key(facts)) for facts in calls.facts] or [0], dtype=np.uint64)
@@ -101,6 +102,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         calls.usage[wanted],
         calls.late[wanted],
         linked[wanted],
+        beside_agent[wanted],
         np.array([_hash(producer[call]) for call in wanted.tolist()], dtype=np.uint64),
         np.array([_hash(_peer_key(peers.get(call))) for call in wanted.tolist()], dtype=np.uint64),
         np.array([_hash(_cut_key(cuts.get(call))) for call in wanted.tolist()], dtype=np.uint64),
@@ -117,7 +119,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         cases.append(
             _case(
                 int(keys[number]), number, table, places, calls, attribution, first, members,
-                linked=bool(linked[first]), producer=producer[first],
+                linked=bool(linked[first]), beside_agent=bool(beside_agent[first]), producer=producer[first],
                 peers=peers.get(first, frozenset()), cut=cuts.get(first),
             )
         )
@@ -125,7 +127,8 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
 
 
 def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
-    failed = np.array([facts.failed for facts in calls.facts] or [False], dtype=bool)[calls.facts_of]
+    unanswered = np.array([facts.failed and not facts.was_answered for facts in calls.facts] or [False], dtype=bool)
+    failed = unanswered[calls.facts_of]
     not_billed = calls.usage == USAGES.index(UsageStatus.NOT_BILLED)
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
     odd_usage = calls.late | np.isin(
@@ -146,6 +149,7 @@ def _case(
     members: I64,
     *,
     linked: bool,
+    beside_agent: bool,
     producer: str,
     peers: frozenset[Peer],
     cut: CutMatch | None,
@@ -177,10 +181,11 @@ def _case(
         stream=stream_sign(facts) if usage is UsageStatus.MISSING else StreamSign.UNKNOWN,
         streamed=facts.streamed,
         batch=facts.batch,
-        failed=facts.failed,
+        failed=facts.failed and not facts.was_answered,
         credential=facts.credential,
         placeholder=facts.placeholder,
         linked=linked,
+        beside_agent=beside_agent,
         producer=producer,
         peers=peers,
         cut=cut,
@@ -311,6 +316,29 @@ def _peers(
     return found
 
 
+def _beside_agents(table: SpanTable, places: Places, attribution: Attribution, rows: I64) -> Bools:
+    """Whether an agent's span of the same trace and process contains each untagged call in time."""
+    beside = np.zeros(len(rows), dtype=bool)
+    agents = np.flatnonzero(places.having(Role.AGENT, Role.TOOL, Role.CHAIN)[table.place])
+    calls = np.flatnonzero(np.isin(attribution.status, _UNATTRIBUTED))
+    if not len(agents) or not len(calls):
+        return beside
+    in_trace: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row in agents.tolist():
+        in_trace[int(table.trace[row]), int(places.process[table.place[row]])].append(row)
+    ends = table.end_ns(rows)
+    for call in calls.tolist():
+        row = int(rows[call])
+        spans = in_trace.get((int(table.trace[row]), int(places.process[table.place[row]])))
+        if spans is None:
+            continue
+        around = np.array(spans, dtype=np.int64)
+        beside[call] = bool(
+            ((table.start_ns[around] <= table.start_ns[row]) & (table.end_ns(around) >= ends[call])).any()
+        )
+    return beside
+
+
 def _survey(
     table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64
 ) -> Survey:
@@ -367,8 +395,12 @@ def _credentials(calls: CostedCalls, attribution: Attribution) -> dict[str, Cred
     for number, total, tagged in _counts(calls.facts_of, carries):
         credential = calls.facts[number].credential
         known = found.get(credential, CredentialFacts())
+        embeds = operation_of(calls.facts[number]) in {Operation.EMBEDDINGS, Operation.RERANK}
         found[credential] = CredentialFacts(
-            known.total + total, known.with_tenant + tagged, len(tenants[credential])
+            known.total + total,
+            known.with_tenant + tagged,
+            known.embeddings_with_tenant + (tagged if embeds else 0),
+            len(tenants[credential]),
         )
     return found
 

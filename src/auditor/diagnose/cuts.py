@@ -23,10 +23,8 @@ from auditor.model.spans import I64, Bools, Role
 
 SHIFT_NS = 1_000_000_000
 MAX_OFFSET_NS = 600_000_000_000
-BIN_NS = 20_000_000
-"""Width of the bins in which clock offsets are counted."""
 OFFSET_SAMPLE = 200
-"""Roots and spans compared to find an offset."""
+"""Roots compared to find an offset, and a tenth of the spans that they are compared with."""
 CLEARLY_BETTER = 2.0
 _LOST = (STATUSES.index(Status.RECOVERABLE), STATUSES.index(Status.LOST))
 
@@ -51,9 +49,11 @@ def find_cuts(table: SpanTable, places: Places, attribution: Attribution, rows: 
     for root in np.unique(tops[cut_off]).tolist():
         by_service[int(service[table.place[root]])].append(root)
     explained: dict[int, CutMatch] = {}
-    callers = _callers(table, places)
+    clients, servers = _callers(table, places)
     for downstream, roots in sorted(by_service.items()):
-        explained |= _match(table, service, np.array(roots, dtype=np.int64), downstream, callers)
+        rows_of_roots = np.array(roots, dtype=np.int64)
+        found = _match(table, service, rows_of_roots, downstream, clients)
+        explained |= found or _match(table, service, rows_of_roots, downstream, servers)
     return {
         call: explained[int(tops[call])] for call in np.flatnonzero(cut_off).tolist() if int(tops[call]) in explained
     }
@@ -65,15 +65,21 @@ def _services(places: Places) -> I64:
     return by_shape[places.shape]
 
 
-def _callers(table: SpanTable, places: Places) -> I64:
-    """Spans that may have made a call whose trace was cut: childless clients with a tenant, or servers without clients."""
+def _callers(table: SpanTable, places: Places) -> tuple[I64, I64]:
+    """Spans with a tenant that may have made a call whose trace was cut: client spans without a child, and servers.
+
+    A server counts when nothing below it, one step down, runs in another process: there its call would be seen.
+    """
     has_child = np.zeros(len(table.key), dtype=bool)
     has_child[table.parent[table.parent >= 0]] = True
-    clients = places.having(Role.CLIENT)[table.place] & ~has_child
-    servers = places.having(Role.SERVER)[table.place] & ~has_child
-    rows = np.flatnonzero(clients | servers)
-    nearest, _ = nearest_tenant(table, rows)
-    return rows[nearest >= 0]
+    process = places.process[table.place]
+    below = np.flatnonzero(table.parent >= 0)
+    crossing = below[process[below] != process[table.parent[below]]]
+    calls_out = np.zeros(len(table.key), dtype=bool)
+    calls_out[table.parent[crossing]] = True
+    clients = np.flatnonzero(places.having(Role.CLIENT)[table.place] & ~has_child)
+    servers = np.flatnonzero(places.having(Role.SERVER)[table.place] & ~calls_out)
+    return tuple(rows[nearest_tenant(table, rows)[0] >= 0] for rows in (clients, servers))  # type: ignore[return-value]  # two rows in, two out
 
 
 def _match(table: SpanTable, service: I64, roots: I64, downstream: int, callers: I64) -> dict[int, CutMatch]:
@@ -95,7 +101,8 @@ def _match(table: SpanTable, service: I64, roots: I64, downstream: int, callers:
         )
         if count * 2 < len(roots) or count < CLEARLY_BETTER * shifted or count <= best_count:
             continue
-        contained = matched | _contained(starts + offset, ends + offset, upper_start, upper_end)
+        # A streamed answer outlasts the client span that asked for it: its beginning lies inside.
+        contained = matched | _contained(starts + offset, starts + offset, upper_start, upper_end)
         name = table.places[table.place[spans[0]]].shape.service
         cut = CutMatch(name, count, len(roots))
         best = {int(root): cut for root, inside in zip(roots, contained, strict=True) if inside}
@@ -109,16 +116,19 @@ def _offset(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> int:
     if plain * 2 >= len(starts):
         return 0
     step = max(1, len(starts) // OFFSET_SAMPLE)
-    sample_start, sample_end = starts[::step][:OFFSET_SAMPLE], ends[::step][:OFFSET_SAMPLE]
-    middle = (sample_start + sample_end) // 2
-    upper_middle = (upper_start + upper_end) // 2
-    differences = (upper_middle[None, : OFFSET_SAMPLE * 10] - middle[:, None]).ravel()
-    differences = differences[np.abs(differences) <= MAX_OFFSET_NS]
-    if not len(differences):
+    upper_step = max(1, len(upper_start) // (10 * OFFSET_SAMPLE))
+    # A root fits into a span for every offset of an interval; the best offset lies in the most intervals.
+    low = (upper_start[None, ::upper_step] - starts[::step, None]).ravel()
+    high = (upper_end[None, ::upper_step] - ends[::step, None]).ravel()
+    fits = (low <= high) & (np.abs(low) <= MAX_OFFSET_NS)
+    low, high = low[fits], high[fits]
+    if not len(low):
         return 0
-    bins, counts = np.unique(differences // BIN_NS, return_counts=True)
-    peak = bins[np.argmax(counts)]
-    return int(np.median(differences[differences // BIN_NS == peak]))
+    at = np.concatenate([low, high])
+    order = np.lexsort((np.repeat([0, 1], len(low)), at))
+    depth = np.cumsum(np.where(order < len(low), 1, -1))
+    best = int(np.argmax(depth))
+    return int(at[order[best]] + at[order[best + 1]]) // 2
 
 
 def _one_to_one(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> Bools:

@@ -210,7 +210,7 @@ class LiteLLMReader:
             streamed=flag_of(row.stream),
             first_chunk=False,
             finished=False,
-            has_response_id=True,
+            has_response_id=text_of(row.status).lower() != "failure",
             service_tier="batch" if is_batch else "",
             failed=text_of(row.status).lower() == "failure",
             cache_hit=cache_hit,

@@ -177,6 +177,8 @@ class Case:
     placeholder: str
     linked: bool
     """A span on the way has a link."""
+    beside_agent: bool
+    """An agent's span of the same process, not above the call, lasts from before it to after it."""
     producer: str
     """Service at the other end of a link or message id of this way; empty where none is known."""
     peers: frozenset[Peer]
@@ -234,6 +236,8 @@ class CredentialFacts:
 
     total: int = 0
     with_tenant: int = 0
+    embeddings_with_tenant: int = 0
+    """Embedding and rerank calls among them."""
     tenants: int = 0
 
 

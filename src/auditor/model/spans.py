@@ -135,6 +135,11 @@ class CallFacts(NamedTuple):
     partial: bool
     """The source itself says that the usage is an estimate or broke off."""
 
+    @property
+    def was_answered(self) -> bool:
+        """Whether an answer had begun: then the provider bills, even if the call failed afterwards."""
+        return self.first_chunk or self.finished or self.has_response_id
+
 
 @dataclass(slots=True)
 class SampledSpan:

@@ -23,6 +23,8 @@ TOLERANCE_NS = 5_000_000
 """How far an inner span may stick out of an outer one (clock granularity, end callbacks)."""
 SAME_MOMENT_NS = 5_000_000_000
 """How far apart two processes may see the start of one call."""
+LATE_NS = 1_000_000
+"""How long after a call's span usage has to come to be late, and not just written down last."""
 TELLING_TOKENS = 20
 """Input tokens below which equal counts may be a coincidence."""
 STEADY_NS = 2_000_000_000
@@ -89,7 +91,7 @@ class _Grouping:
         self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[table.call_facts]
         self.models = [_models(entry) for entry in facts]
         # A span without length is a log line, whatever operation it names: it can only tell of a call.
-        self.is_note = self.no_operation | ((self.end <= self.start) & self.has_usage)
+        self.is_note = self.no_operation | (self.end <= self.start)
         self.ancestors, self.top, self.outer = self._nearest_candidate()
         self.inner: dict[int, list[int]] = defaultdict(list)
         for number in np.flatnonzero(self.outer >= 0).tolist():
@@ -246,7 +248,7 @@ class _Grouping:
 
     def attach_carriers(self) -> None:
         """Give usage that stands on a span without an operation to the call that lacks it."""
-        carriers = np.flatnonzero(self.is_note & self.has_usage).tolist()
+        carriers = np.flatnonzero(self.is_note & (self.has_usage | ~self.no_operation)).tolist()
         if not carriers:
             return
         links: dict[int, list[int]] = defaultdict(list)
@@ -467,7 +469,7 @@ class _Grouping:
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
             elsewhere[call] = usage[call] in self.carried or elsewhere[call]
-            late[call] = usage[call] in self.carried and self.start[usage[call]] >= self.end[primary[call]] - TOLERANCE_NS
+            late[call] = usage[call] in self.carried and self.start[usage[call]] > self.end[primary[call]] + LATE_NS
             duplicates[call] = tuple(
                 sorted((member for member in members if member != primary[call]), key=self._order)
             )
