@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditor.graph.resolve import MAX_STEPS, Places
-from auditor.graph.table import ROOT, SpanTable
+from auditor.graph.table import MISSING, ROOT, SpanTable
 from auditor.model.spans import I32, I64, NO_COUNT, Bools, CallFacts, IdKind, Role, TenantTag
 
 TOLERANCE_NS = 5_000_000
@@ -206,7 +206,7 @@ class _Grouping:
         differ = self.scopes_differ(one, other)
         if differ is None:
             return tokens is True and self.same_model(one, other) is True
-        return differ and (tokens is True or self.parent[one] == self.parent[other])
+        return differ and (tokens is True or self._same_parent(one, other))
 
     # -- grouping ------------------------------------------------------------------------------------
 
@@ -309,7 +309,7 @@ class _Grouping:
 
     def pair_beside(self) -> None:
         """Join two instrumentations of one call that lie beside one another in one process of one trace."""
-        eligible = np.flatnonzero((self.parent >= 0) & ~self.no_operation)
+        eligible = np.flatnonzero((self.parent != ROOT) & ~self.no_operation)
         if not len(eligible):
             return
         place = self.table.trace[self.row[eligible]].astype(np.int64) * (int(self.process.max()) + 1)
@@ -333,16 +333,27 @@ class _Grouping:
                     yield one, other
 
     def _related(self, one: int, other: int) -> bool:
-        """Whether two candidates have a parent in common, or one's parent lies above the other."""
-        if self.parent[one] == self.parent[other]:
+        """Whether two candidates have a parent in common, or one's parent lies above the other.
+
+        Where the spans between are not in the input, nothing speaks against it; the counts of both have agreed.
+        """
+        if self._same_parent(one, other):
+            return True
+        if self.same_tokens(one, other) is True and MISSING in (
+            self.table.parent[self.top[one]],
+            self.table.parent[self.top[other]],
+        ):
             return True
         return self._lies_above(int(self.parent[one]), other) or self._lies_above(int(self.parent[other]), one)
+
+    def _same_parent(self, one: int, other: int) -> bool:
+        return bool(self.parent[one] >= 0 and self.parent[one] == self.parent[other])
 
     def _lies_above(self, row: int, number: int) -> bool:
         at = int(self.parent[number])
         for _ in range(MAX_STEPS):
             if at < 0 or at == row:
-                return at == row
+                return at >= 0
             at = int(self.table.parent[at])
         return False
 
@@ -408,8 +419,8 @@ class _Grouping:
     def pair_across_cuts(self) -> None:
         """Join application and gateway where the trace is cut between them and one side names no response.
 
-        The gateway's side is the root of a trace of its own. Model and counts have to agree to the token, be
-        unlike those of any other call of either process, and the clocks have to fit as for response ids.
+        The gateway's side is the root of a trace of its own. Model and counts have to agree to the token and be
+        unlike those of any other call, and the one has to lie inside the other, or as far from it as most do.
         """
         shapes = self.table.places
         is_server = np.array([place.shape.role is Role.SERVER for place in shapes], dtype=bool)
@@ -419,7 +430,9 @@ class _Grouping:
             return
         twins: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for number in np.flatnonzero(self.has_usage & ~self.no_operation).tolist():
-            if len(self.group_of(number)) == 1 and int(self.table.tokens[number, 0]) >= TELLING_TOKENS:
+            # Two counts have to agree: an embedding has only one, and one is soon met by chance.
+            telling = self.table.tokens[number, 0] >= TELLING_TOKENS and self.table.tokens[number, 1] not in (0, NO_COUNT)
+            if telling and len(self.group_of(number)) == 1:
                 twins[(self.models[self.table.call_facts[number]], *self.table.tokens[number, :2].tolist())].append(number)
         pairs = [
             pair
@@ -431,7 +444,16 @@ class _Grouping:
             and not (self.facts(pair[0]).has_response_id and self.facts(pair[1]).has_response_id)
         ]
         offsets = self._clock_offsets(pairs)
-        self.join_best_first((one, other) for one, other in pairs if self._id_fit(one, other, offsets))
+        self.join_best_first(
+            (one, other) for one, other in pairs if self.same_operation(one, other) and self._twin_fit(one, other, offsets)
+        )
+
+    def _twin_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
+        first, second = sorted((one, other), key=lambda number: int(self.process[number]))
+        offset = offsets.get((int(self.process[first]), int(self.process[second])))
+        if offset is None:
+            return self.encloses(one, other) or self.encloses(other, one)
+        return abs(int(self.start[second]) - int(self.start[first]) - offset) <= STEADY_NS
 
     def drop_containers(self) -> None:
         """Drop outer candidates that repeat the usage of different calls below them."""
