@@ -56,21 +56,22 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         return _inside_one_trace(case)
     if path.has(Role.CONSUMER) or case.linked:
         return _under_consumer(case, survey)
-    producers = sorted({peer.service for peer in case.peers if peer.role is Role.PRODUCER and not peer.same_process})
-    if path.ending is Ending.MISSING and producers and not any(peer.same_process for peer in case.peers):
-        return Diagnosis(
-            confidence=Confidence.LIKELY,
-            hop=Hop(producers[0], path.top.service, HopKind.QUEUE),
-            evidence=(f"in the same trace {producers[0]} hands over work and knows the tenant",),
-            remedy=fitting(REMEDIES, path.top),
-        )
-    if path.ending is Ending.MISSING and survey.causes.get((case.service, case.operation)) == frozenset({RULE.id}):
+    producers = case.handing_services
+    if path.ending is Ending.MISSING and producers and not _process_knows(case):
         return Diagnosis(
             confidence=Confidence.POSSIBLE,
-            hop=Hop(_producer(survey, case), path.top.service, HopKind.QUEUE),
-            evidence=(f"all complete traces of {case.operation} calls of {case.service} lose the tenant this way",),
+            hop=Hop(producers[0], path.top.service, HopKind.QUEUE),
+            evidence=(
+                f"in the same trace {producers[0]} hands over work",
+                f"the parent of {path.top.service}'s span is not in the input",
+            ),
+            remedy=fitting(REMEDIES, path.top),
         )
     return _detached_worker(case, survey)
+
+
+def _process_knows(case: Case) -> bool:
+    return any(peer.same_process and peer.knows_tenant for peer in case.peers)
 
 
 def _inside_one_trace(case: Case) -> Diagnosis | None:

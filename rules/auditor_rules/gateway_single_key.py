@@ -25,7 +25,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
     if not case.is_unattributed or case.batch or path.knew_tenant or case.linked or path.has(Role.CONSUMER):
         return None
-    if case.cut is not None or (path.ending is Ending.MISSING and any(not peer.same_process for peer in case.peers)):
+    if case.cut is not None or (path.ending is Ending.MISSING and (case.knowing_services or case.handing_services)):
         return None
     edges = path.edges
     gateways = [step for step in path.steps if step.shape.provider_api]
@@ -49,6 +49,8 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         evidence.append(f"{edges[0].upper.service} calls {edges[0].lower.service}, which calls the provider")
         sure = Confidence.LIKELY
     evidence.append("no span on the way of these calls knows a tenant")
+    if path.ending is Ending.MISSING and not behind_key:
+        sure = Confidence.POSSIBLE
     upper = edges[0].upper.service if edges else path.top.service
     return Diagnosis(
         confidence=sure,

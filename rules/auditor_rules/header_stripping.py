@@ -52,12 +52,10 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
             ),
             remedy=fitting(REMEDIES, path.top),
         )
-    others = sorted({peer.service for peer in case.peers if not peer.same_process})
-    if path.ending is Ending.MISSING and others and not any(
-        peer.same_process or peer.role is Role.PRODUCER for peer in case.peers
-    ):
+    others = case.knowing_services
+    if path.ending is Ending.MISSING and others and not case.handing_services:
         return Diagnosis(
-            confidence=Confidence.LIKELY,
+            confidence=Confidence.POSSIBLE,
             hop=Hop(others[0], path.top.service, HopKind.PROCESS),
             evidence=(
                 f"in the same trace {', '.join(others)} know the tenant, {path.top.service} does not",
@@ -65,7 +63,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
             ),
             remedy=fitting(REMEDIES, path.top),
         )
-    return _like_complete_traces(case, survey)
+    return None
 
 
 def _inside_one_trace(case: Case) -> Diagnosis | None:
@@ -84,19 +82,6 @@ def _inside_one_trace(case: Case) -> Diagnosis | None:
         hop=Hop(edge.upper.service, edge.lower.service, HopKind.PROCESS),
         evidence=tuple(evidence),
         remedy=fitting(REMEDIES, edge.lower, edge.upper),
-    )
-
-
-def _like_complete_traces(case: Case, survey: Survey) -> Diagnosis | None:
-    """Where the parent is missing, calls of complete traces may all tell the same story."""
-    if case.path.ending is not Ending.MISSING or case.peers:
-        return None
-    if survey.causes.get((case.service, case.operation)) != frozenset({RULE.id}):
-        return None
-    return Diagnosis(
-        confidence=Confidence.POSSIBLE,
-        hop=Hop(case.path.top.service, case.service, HopKind.CUT),
-        evidence=(f"all complete traces of {case.operation} calls of {case.service} lose the tenant this way",),
     )
 
 

@@ -76,14 +76,8 @@ def _below_agent(case: Case) -> Diagnosis | None:
 
 def _stump(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
-    others = [peer for peer in case.peers if not peer.same_process]
-    if others and not any(peer.same_process for peer in case.peers):
-        return None
-    agreed = survey.causes.get((case.service, case.operation), frozenset())
     knows = survey.service(path.top.service).spans_with_tenant
-    if agreed and agreed != frozenset({RULE.id}) and len(agreed) == 1:
-        return None
-    if not knows or path.edges:
+    if case.knowing_services or not knows or path.edges:
         return None
     return Diagnosis(
         confidence=Confidence.POSSIBLE,

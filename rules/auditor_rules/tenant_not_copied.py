@@ -19,7 +19,7 @@ How to fix it
 
 from __future__ import annotations
 
-from auditor.rule import Case, Confidence, Diagnosis, Ending, Hop, HopKind, Rule, Survey, fitting
+from auditor.rule import Case, Confidence, Diagnosis, Hop, HopKind, Rule, Survey, fitting
 
 REMEDIES = {
     "openinference": "Wrap the handler in openinference.instrumentation.using_attributes(metadata={'tenant_id': …}), or put the tenant into baggage and add BaggageSpanProcessor.",
@@ -36,9 +36,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
     if not case.is_unattributed or case.batch or case.is_embedding:
         return None
-    if not path.knew_tenant:
-        return _like_complete_traces(case, survey)
-    if path.edges or path.is_agentic or case.beside_agent:
+    if not path.knew_tenant or path.edges or path.is_agentic or case.beside_agent:
         return None
     return Diagnosis(
         confidence=Confidence.CERTAIN,
@@ -47,19 +45,6 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
             f"a {path.top.role} span of {path.top.service} knows the tenant; the call below it, in the same process, does not",
         ),
         remedy=fitting(REMEDIES, path.call, path.top),
-    )
-
-
-def _like_complete_traces(case: Case, survey: Survey) -> Diagnosis | None:
-    if case.path.ending is not Ending.MISSING or any(not peer.same_process for peer in case.peers):
-        return None
-    if survey.causes.get((case.service, case.operation)) != frozenset({RULE.id}):
-        return None
-    return Diagnosis(
-        confidence=Confidence.POSSIBLE,
-        hop=Hop(case.service, case.service, HopKind.CUT),
-        evidence=(f"all complete traces of {case.operation} calls of {case.service} lose the tenant this way",),
-        remedy=fitting(REMEDIES, case.path.call),
     )
 
 

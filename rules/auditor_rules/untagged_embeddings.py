@@ -35,9 +35,9 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         return _diagnosis(case, Confidence.CERTAIN, f"{path.top.service} knows the tenant, its {case.operation} calls do not")
     if path.edges or case.linked or path.has(Role.CONSUMER) or case.cut is not None:
         return None
-    if path.ending is Ending.MISSING and any(not peer.same_process for peer in case.peers):
+    if path.ending is Ending.MISSING and case.knowing_services:
         return None
-    if any(peer.same_process for peer in case.peers):
+    if any(peer.same_process and peer.knows_tenant for peer in case.peers):
         return _diagnosis(
             case, Confidence.LIKELY, f"{path.top.service} knows the tenant elsewhere in the same trace, its {case.operation} calls do not"
         )

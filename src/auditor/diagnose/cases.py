@@ -241,7 +241,7 @@ def _facts_key(facts: CallFacts) -> tuple[Any, ...]:
 
 
 def _peer_key(peers: frozenset[Peer] | None) -> Hashable:
-    return sorted((peer.service, peer.role, peer.same_process) for peer in peers) if peers else ""
+    return sorted((peer.service, peer.role, peer.same_process, peer.knows_tenant) for peer in peers) if peers else ""
 
 
 def _cut_key(cut: CutMatch | None) -> Hashable:
@@ -281,16 +281,19 @@ def _links(table: SpanTable, places: Places, attribution: Attribution) -> tuple[
 def _peers(
     table: SpanTable, places: Places, attribution: Attribution, rows: I64
 ) -> dict[int, frozenset[Peer]]:
-    """For calls that reach no tenant: which kinds of spans of the same trace know one."""
+    """For calls that reach no tenant: which kinds of spans of the same trace know one, or hand over work."""
     calls = np.flatnonzero(np.isin(attribution.status, _UNATTRIBUTED) & (attribution.walks.tenant_row < 0))
     if not len(calls):
         return {}
     in_trace = np.zeros(len(table.trace_ids), dtype=bool)
     in_trace[table.trace[rows[calls]]] = True
-    spans = np.flatnonzero(in_trace[table.trace] & (table.tenant >= 0))
+    telling = (table.tenant >= 0) | places.having(Role.PRODUCER)[table.place]
+    spans = np.flatnonzero(in_trace[table.trace] & telling)
     if not len(spans):
         return {}
-    pairs = np.unique(table.trace[spans].astype(np.uint64) << np.uint64(32) | table.place[spans].astype(np.uint64))
+    knows = (table.tenant[spans] >= 0).astype(np.uint64)
+    kind = table.place[spans].astype(np.uint64) << np.uint64(1) | knows
+    pairs = np.unique(table.trace[spans].astype(np.uint64) << np.uint64(32) | kind)
     of_trace: dict[int, list[int]] = defaultdict(list)
     for pair in pairs.tolist():
         of_trace[pair >> 32].append(pair & 0xFFFFFFFF)
@@ -306,11 +309,12 @@ def _peers(
         if key not in remembered:
             remembered[key] = frozenset(
                 Peer(
-                    places.shapes[places.shape[place]].service,
-                    places.shapes[places.shape[place]].role,
-                    bool(places.process[place] == process),
+                    places.shapes[places.shape[kind >> 1]].service,
+                    places.shapes[places.shape[kind >> 1]].role,
+                    bool(places.process[kind >> 1] == process),
+                    bool(kind & 1),
                 )
-                for place in of_trace[trace]
+                for kind in of_trace[trace]
             )
         found[call] = remembered[key]
     return found

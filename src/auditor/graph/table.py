@@ -46,6 +46,8 @@ class SpanTable:
     """Hash of each trace, by row of ``trace_ids``."""
 
     call_row: U32
+    call_parent: U64
+    """Key of the parent of each call, also of one that is not in the input; 0 for none."""
     call_facts: U32
     tokens: U32
     call_user: I32
@@ -148,6 +150,7 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
         trace_ids=trace_ids,
         trace_mixed=trace_mixed,
         call_row=new_row[call_row][calls].astype(np.uint32),
+        call_parent=parent_key[new_row[call_row][calls]],
         call_facts=call_facts[calls],
         tokens=tokens[calls],
         call_user=sparse.user[calls],

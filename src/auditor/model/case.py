@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from auditor.model.joins import Join, Status
@@ -136,11 +136,12 @@ def _edge_kind(upper: Step, lower: Step) -> HopKind | None:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A kind of span in the same trace that knows a tenant, though it is not on the way of the call."""
+    """A kind of span in the same trace that is not on the way of the call: it knows a tenant, or hands over work."""
 
     service: str
     role: Role
     same_process: bool
+    knows_tenant: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,21 @@ class Case:
         return self.operation in {Operation.EMBEDDINGS, Operation.RERANK}
 
     @property
+    def knowing_services(self) -> tuple[str, ...]:
+        """Other processes of the same trace that know a tenant, where the call's own process does not."""
+        knowing = [peer for peer in self.peers if peer.knows_tenant]
+        if any(peer.same_process for peer in knowing):
+            return ()
+        return tuple(sorted({peer.service for peer in knowing}))
+
+    @property
+    def handing_services(self) -> tuple[str, ...]:
+        """Other processes of the same trace with a producer span."""
+        return tuple(
+            sorted({peer.service for peer in self.peers if peer.role is Role.PRODUCER and not peer.same_process})
+        )
+
+    @property
     def is_row(self) -> bool:
         """Whether the calls are rows of a gateway's log, without a span graph."""
         return self.path.call.shape.is_row
@@ -256,8 +272,6 @@ class Survey:
     operations: frozenset[Operation]
     has_streams: bool
     has_batches: bool
-    causes: Mapping[tuple[str, Operation], frozenset[str]] = field(default_factory=dict)
-    """For the calls of complete traces: which rules explain those of a service and operation."""
 
     def service(self, name: str) -> ServiceFacts:
         """What is known of a service."""

@@ -85,6 +85,7 @@ class _Grouping:
         self.start = table.start_ns[self.row]
         self.end = table.end_ns(self.row)
         self.parent = table.parent[self.row]
+        self.parent_key = table.call_parent
         self.known = table.tokens[:, :2] != NO_COUNT
         self.has_usage = self.known.any(axis=1) & (np.where(self.known, table.tokens[:, :2], 0).sum(axis=1) > 0)
         facts = table.facts
@@ -256,8 +257,8 @@ class _Grouping:
             links[row].append(target)
         at_row = {int(row): number for number, row in enumerate(self.row.tolist())}
         beside: dict[int, list[int]] = defaultdict(list)
-        for number in np.flatnonzero(~self.is_note & ~self.has_usage & (self.parent >= 0)).tolist():
-            beside[int(self.parent[number])].append(number)
+        for number in np.flatnonzero(~self.is_note & ~self.has_usage & (self.parent_key != 0)).tolist():
+            beside[int(self.parent_key[number])].append(number)
         waiting: dict[int, list[int]] = defaultdict(list)
         for carrier in carriers:
             outer = int(self.outer[carrier])
@@ -271,8 +272,8 @@ class _Grouping:
                 self._carry(carrier, outer)
             elif len(linked) == 1 and not self.has_usage[linked[0]]:
                 self._carry(carrier, linked[0])
-            elif self.parent[carrier] >= 0 and not self.inner.get(carrier):
-                waiting[int(self.parent[carrier])].append(carrier)
+            elif self.parent_key[carrier] != 0 and not self.inner.get(carrier):
+                waiting[int(self.parent_key[carrier])].append(carrier)
         for parent, group_of_carriers in waiting.items():
             self._match_in_time(group_of_carriers, beside.get(parent, []))
 
@@ -347,7 +348,7 @@ class _Grouping:
         return self._lies_above(int(self.parent[one]), other) or self._lies_above(int(self.parent[other]), one)
 
     def _same_parent(self, one: int, other: int) -> bool:
-        return bool(self.parent[one] >= 0 and self.parent[one] == self.parent[other])
+        return bool(self.parent_key[one] != 0 and self.parent_key[one] == self.parent_key[other])
 
     def _lies_above(self, row: int, number: int) -> bool:
         at = int(self.parent[number])
