@@ -113,12 +113,11 @@ def _under_consumer(case: Case, survey: Survey) -> Diagnosis:
 def _detached_worker(case: Case, survey: Survey) -> Diagnosis | None:
     """A root, or a stump, in a process that never knows a tenant, beside producers that do."""
     path = case.path
-    facts = survey.service(path.top.service)
     is_root = path.ending in {Ending.ROOT, Ending.CYCLE} and path.top.role is not Role.SERVER
     is_stump = path.ending is Ending.MISSING and path.top.role is not Role.SERVER and not case.peers
     if case.is_row or not (is_root or is_stump) or case.is_embedding:
         return None
-    if facts.spans_with_tenant or not (survey.producers - {path.top.service}):
+    if case.process_knows_tenant or not (survey.producers - {path.top.service}):
         return None
     evidence = [
         f"{path.top.service} never knows a tenant; {', '.join(sorted(survey.producers))} hand over work and do",

@@ -44,7 +44,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     if path.ending is Ending.MISSING:
         return _stump(case, survey)
     facts = survey.service(path.top.service)
-    if path.edges or not facts.spans_with_tenant:
+    if path.edges or not case.process_knows_tenant:
         return None
     return Diagnosis(
         confidence=Confidence.LIKELY,
@@ -77,7 +77,7 @@ def _below_agent(case: Case) -> Diagnosis | None:
 def _stump(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
     knows = survey.service(path.top.service).spans_with_tenant
-    if case.knowing_services or not knows or path.edges:
+    if case.knowing_services or not case.process_knows_tenant or path.edges:
         return None
     return Diagnosis(
         confidence=Confidence.POSSIBLE,

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import cast
 
 import numpy as np
 
 from auditor import __version__, gate, summarise
 from auditor.attribute import Policy, attribute
 from auditor.diagnose import CostedCalls, build_cases, explain
-from auditor.errors import InputError
+from auditor.errors import InputError, SettingsError
 from auditor.graph.attributed import Attribution
 from auditor.graph.identity_map import identity_map
+from auditor.graph.one_trace import TraceTree, find_trace, trace_prefix, trace_tree
 from auditor.graph.resolve import Places
 from auditor.graph.table import SpanTable, merge
 from auditor.load import Loaded, load
@@ -347,3 +349,31 @@ def _notes(
         yield f"{calls} calls are unpriced: {name}."
     for entry in book.unused_entries():
         yield f"The price file's entry fitted no call: {entry}."
+
+
+def explain_trace(trace_id: str, paths: Sequence[str], settings: Settings) -> TraceTree:
+    """One trace as a tree, with what the audit of all inputs says about its calls.
+
+    ``trace_id`` in either case, with ``0x`` or without, or its first 8 digits or more where only one trace begins
+    so (files are then read a second time for the names of its spans). Raises ``SettingsError`` when it is no
+    trace id, ``InputError`` when no trace or several have it, when nothing is readable, or no call is found.
+    """
+    prefix = trace_prefix(trace_id)
+    if prefix is None:
+        raise SettingsError(
+            f"{trace_id!r} is not a trace id",
+            hint="32 hex digits, or the first 8 of them or more; a rule's page needs no files: audit explain RULE",
+        )
+    rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
+    book = PriceBook.load(settings.pricing)
+    lexicon = _lexicon(settings)
+    with _without_garbage_collection():
+        loaded = load(paths, lexicon, explain_trace=prefix)
+        found = find_trace([batch.trace_ids for batch in loaded.batches], prefix)
+        if found != prefix and "-" not in paths:
+            loaded = load(paths, lexicon, explain_trace=found)
+        done = _audit(loaded, rules, book, settings)
+    # Calls name their spans by rows of the table that was audited.
+    table = cast("SpanTable", done.calls.spans)
+    hide = _hashed if settings.hash_ids else _plain
+    return trace_tree(table, done.calls, done.report.findings, found, hide=hide)

@@ -87,6 +87,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
     peers = _peers(table, places, attribution, rows)
     cuts = find_cuts(table, places, attribution, rows)
     beside_agent = _beside_agents(table, places, attribution, rows)
+    process_knows = _knowing_processes(table, places)[places.process[table.place[walks.top_row]]]
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
 
     facts_key = np.array([_hash(_facts_key(facts)) for facts in calls.facts] or [0], dtype=np.uint64)
@@ -103,6 +104,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         calls.late[wanted],
         linked[wanted],
         beside_agent[wanted],
+        process_knows[wanted],
         np.array([_hash(producer[call]) for call in wanted.tolist()], dtype=np.uint64),
         np.array([_hash(_peer_key(peers.get(call))) for call in wanted.tolist()], dtype=np.uint64),
         np.array([_hash(_cut_key(cuts.get(call))) for call in wanted.tolist()], dtype=np.uint64),
@@ -119,7 +121,8 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         cases.append(
             _case(
                 int(keys[number]), number, table, places, calls, attribution, first, members,
-                linked=bool(linked[first]), beside_agent=bool(beside_agent[first]), producer=producer[first],
+                linked=bool(linked[first]), beside_agent=bool(beside_agent[first]),
+                process_knows_tenant=bool(process_knows[first]), producer=producer[first],
                 peers=peers.get(first, frozenset()), cut=cuts.get(first),
             )
         )
@@ -150,6 +153,7 @@ def _case(
     *,
     linked: bool,
     beside_agent: bool,
+    process_knows_tenant: bool,
     producer: str,
     peers: frozenset[Peer],
     cut: CutMatch | None,
@@ -186,6 +190,7 @@ def _case(
         placeholder=facts.placeholder,
         linked=linked,
         beside_agent=beside_agent,
+        process_knows_tenant=process_knows_tenant,
         producer=producer,
         peers=peers,
         cut=cut,
@@ -341,6 +346,13 @@ def _beside_agents(table: SpanTable, places: Places, attribution: Attribution, r
             ((table.start_ns[around] <= table.start_ns[row]) & (table.end_ns(around) >= ends[call])).any()
         )
     return beside
+
+
+def _knowing_processes(table: SpanTable, places: Places) -> Bools:
+    """By process: whether any of its spans knows a tenant."""
+    knows = np.zeros(int(places.process.max(initial=-1)) + 1, dtype=bool)
+    knows[places.process[table.place[table.tenant >= 0]]] = True
+    return knows
 
 
 def _survey(

@@ -1,7 +1,7 @@
 """One whole trace as a graph: what ``audit explain TRACE`` shows.
 
-The graph holds the spans that are shown, not all spans of the trace: the ways of the calls come first, and each
-shown span says how many spans below it are left out. A million-span trace is walked as columns and lists.
+The graph holds the spans that are shown, not all spans of the trace: the ways of the calls come first, and
+each shown span says how many below it are left out. A million-span trace is walked as columns and lists.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
+from itertools import takewhile
 
 import networkx as nx
 import numpy as np
@@ -20,21 +21,22 @@ from auditor.model.audited import USAGES, AuditedCalls
 from auditor.model.case import Ending, Path, Step, UsageStatus
 from auditor.model.joins import STATUSES, Join, Status
 from auditor.model.report import Finding, Hop, HopKind
-from auditor.model.spans import I64, U64, CallFacts, Role, Shape
+from auditor.model.spans import U64, CallFacts, Role, Shape
 
 MOST_SPANS = 500
 """Spans that are shown: about ten screens, more than anyone reads."""
 NEAR_CALL = 12
 """Spans above a call that are shown of a way that is too long, and as many from the top of it."""
+DEEPEST = 40
+"""Levels below the top on which spans are shown that lie on no way of a call."""
 SHORTEST_PREFIX = 8
 """Hex digits of a trace id that are taken for its beginning."""
 _CIRCLE = -3
 _NEAREST = 3
 _DIGITS = frozenset("0123456789abcdef")
-_NOTE_LIMIT = 40
 
 
-class Above(Enum):
+class Above(StrEnum):
     """What is above a span."""
 
     PARENT = "its parent"
@@ -138,7 +140,12 @@ class TraceTree:
     calls: int
     unattributed: int
     """Calls without a tenant of their own."""
+    conflicts: int
+    """Calls that carry another tenant than their way."""
     cost: int
+    """Of the calls whose cost is known."""
+    uncosted: int
+    """Calls whose cost is unknown."""
     unattributed_cost: int
     services: tuple[str, ...]
     start_ns: int
@@ -168,24 +175,21 @@ def trace_prefix(text: str) -> str | None:
 def find_trace(trace_ids: Sequence[U64], prefix: str) -> str:
     """The one trace that is meant: the whole id, a 64-bit id without its zeros, or how one id begins.
 
-    ``trace_ids`` are arrays of two columns, the high and the low half. Raises ``InputError`` when no trace fits,
-    naming the nearest ids, or when several do.
+    ``trace_ids`` are arrays of two columns, the high and the low half. Raises ``InputError`` when no trace
+    fits, naming the nearest ids, or when several do.
     """
     halves = np.unique(np.concatenate([np.empty((0, 2), np.uint64), *trace_ids]), axis=0)
-    for whole in dict.fromkeys((prefix.zfill(32), prefix.ljust(32, "0"))):
-        if len(prefix) < 32 and whole != prefix.zfill(32):
-            continue
-        if (halves == np.array([int(whole[:16], 16), int(whole[16:], 16)], dtype=np.uint64)).all(axis=1).any():
-            return whole
-    first, end = _position(halves, prefix.ljust(32, "0")), _position(halves, prefix.ljust(32, "f"), after=True)
-    found = end - first
+    whole = prefix.zfill(32)
+    if _position(halves, whole) < _position(halves, whole, after=True):
+        return whole
+    first = _position(halves, prefix.ljust(32, "0"))
+    found = _position(halves, prefix.ljust(32, "f"), after=True) - first
     if found == 1:
         return _hex(halves[first])
     if found > 1:
         some = ", ".join(_hex(pair) for pair in halves[first : first + _NEAREST])
-        raise InputError(
-            f"{found} traces begin with {prefix}", hint=f"give more digits: {some}{', …' if found > _NEAREST else ''}"
-        )
+        more = ", …" if found > _NEAREST else ""
+        raise InputError(f"{found} traces begin with {prefix}", hint=f"give more digits: {some}{more}")
     near = halves[max(0, first - _NEAREST) : first + _NEAREST]
     alike = sorted((_hex(pair) for pair in near), key=lambda name: (-_common(name, prefix), name))[:_NEAREST]
     raise InputError(
@@ -207,7 +211,7 @@ def _hex(pair: U64) -> str:
 
 
 def _common(one: str, other: str) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _plain(text: str) -> str:
@@ -261,6 +265,7 @@ def trace_tree(
     graph.add_edges_from((parent, node) for node, parent in below.items() if parent >= 0)
     lost = told.unattributed
     ends = table.end_ns(np.array(layout.rows, dtype=np.int64))
+    places = np.unique(table.place[layout.rows]).tolist()
     return TraceTree(
         trace_id=trace_id,
         graph=graph,
@@ -269,9 +274,13 @@ def trace_tree(
         hidden=len(layout.rows) - len(shown),
         calls=len(told.of_node),
         unattributed=len(lost),
+        conflicts=sum(bool(calls.conflict[call]) for call in told.of_node.values()),
         cost=sum(int(calls.cost[call]) for call in told.of_node.values()),
+        uncosted=sum(
+            bool(calls.is_billed[call] and not calls.has_cost[call]) for call in told.of_node.values()
+        ),
         unattributed_cost=sum(int(calls.cost[call]) for call in lost.values()),
-        services=tuple(sorted({table.places[place].shape.service for place in np.unique(table.place[layout.rows])})),
+        services=tuple(sorted({table.places[place].shape.service for place in places})),
         start_ns=int(table.start_ns[layout.rows].min()),
         end_ns=int(ends.max()),
     )
@@ -332,8 +341,9 @@ class _Layout:
             node = self.parent[node]
 
     def choose(self, told: _Told, losses: _Losses, most: int) -> list[int]:
-        """The nodes that are shown: all, or the ways of the calls and then what comes first."""
-        if len(self.rows) <= most:
+        """The nodes that are shown: all, or the ways of the calls and then what is near the top."""
+        levels = self._levels()
+        if len(self.rows) <= most and max(levels) <= DEEPEST:
             return list(range(len(self.rows)))
         chosen: dict[int, None] = {}
         for node in sorted(losses.of, key=lambda node: (-losses.of[node].cost, -losses.of[node].calls, node)):
@@ -343,8 +353,17 @@ class _Layout:
         for node in self.order:
             if len(chosen) >= most:
                 break
-            chosen.setdefault(node)
+            if levels[node] <= DEEPEST:
+                chosen.setdefault(node)
         return list(chosen)
+
+    def _levels(self) -> list[int]:
+        """How deep each node lies."""
+        levels = [0] * len(self.rows)
+        for node in self.order:
+            if self.parent[node] >= 0:
+                levels[node] = levels[self.parent[node]] + 1
+        return levels
 
     def _add_way(self, node: int, chosen: dict[int, None], most: int) -> None:
         """Add a node with what is near it and at the top of its way, if all of that still fits."""
@@ -357,10 +376,9 @@ class _Layout:
             chosen.update(dict.fromkeys(new))
 
     def fold(self, shown: Sequence[int]) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
-        """For each shown node what it is shown below (-1 for nothing), how many hidden ones hang there, are between.
+        """What each shown node is shown below (-1: nothing), and how many hidden ones hang there and between.
 
-        A hidden node counts once: at the nearest shown node above it. The number of a hidden top is kept at
-        the first shown root, because something has to say it.
+        A hidden node counts once, at the nearest shown node above it; those without one count nowhere.
         """
         is_shown = set(shown)
         nearest = [-1] * len(self.rows)
@@ -423,7 +441,10 @@ class _Told:
         return ExplainedCall(
             operation=str(facts.operation or "call"),
             provider=priced.provider or facts.provider,
-            model=priced.response_model or facts.response_model or priced.request_model or facts.request_model,
+            model=priced.response_model
+            or facts.response_model
+            or priced.request_model
+            or facts.request_model,
             uncached=int(calls.uncached[call]),
             cache_read=int(calls.cache_read[call]),
             cache_write=int(calls.cache_write[call]),
@@ -465,7 +486,7 @@ class _Losses:
         self._table = table
         self._layout = layout
         self._kinds: dict[tuple[int, int], HopKind | None] = {}
-        edges = self._edges()
+        edges, known = self._edges()
         weights: dict[int, _Weight] = defaultdict(_Weight)
         for node, call in told.unattributed.items():
             weight = weights[edges[node]]
@@ -473,27 +494,26 @@ class _Losses:
             weight.cost += int(calls.cost[call])
             weight.rules.add(calls.rule[call])
         hops = _hops_by_rule(findings)
-        self.of = {node: self._loss(node, weight, hops) for node, weight in weights.items()}
+        self.of = {node: self._loss(node, weight, hops, knew=known[node]) for node, weight in weights.items()}
 
-    def _edges(self) -> list[int]:
-        """For each node without a tenant the node below the edge that loses it, or the top of its way."""
+    def _edges(self) -> tuple[list[int], list[bool]]:
+        """For each node the one below the edge that loses its tenant, and whether one is known above that."""
         layout, tenant = self._layout, self._table.tenant
         edges = list(range(len(layout.rows)))
+        known = [False] * len(layout.rows)
         is_hop = [False] * len(layout.rows)
         for node in layout.order:
             parent = layout.parent[node]
-            if parent < 0 or tenant[layout.rows[parent]] >= 0:
-                is_hop[node] = parent >= 0 and self._kind(parent, node) is not None
-            elif is_hop[parent] or self._knows(edges[parent]) is False or self._kind(parent, node) is None:
-                edges[node], is_hop[node] = edges[parent], is_hop[parent]
+            if parent < 0:
+                continue
+            kind = self._kind(parent, node)
+            if tenant[layout.rows[parent]] >= 0:
+                known[node], is_hop[node] = True, kind is not None
+            elif known[parent] and not is_hop[parent] and kind is not None:
+                known[node], is_hop[node] = True, True
             else:
-                is_hop[node] = True
-        return edges
-
-    def _knows(self, node: int) -> bool:
-        """Whether the tenant is known above the edge over a node (or, for a hop further down, above that)."""
-        parent = self._layout.parent[node]
-        return parent >= 0
+                edges[node], known[node], is_hop[node] = edges[parent], known[parent], is_hop[parent]
+        return edges, known
 
     def _kind(self, parent: int, node: int) -> HopKind | None:
         upper, lower = (int(self._table.place[self._layout.rows[at]]) for at in (parent, node))
@@ -504,19 +524,20 @@ class _Losses:
             self._kinds[upper, lower] = edges[0].kind if edges else None
         return self._kinds[upper, lower]
 
-    def _loss(self, node: int, weight: _Weight, hops: Mapping[tuple[str, str], Hop | None]) -> Loss:
-        parent = self._layout.parent[node]
+    def _loss(
+        self, node: int, weight: _Weight, hops: Mapping[tuple[str, str], Hop | None], *, knew: bool
+    ) -> Loss:
         target = self._service(node)
-        if parent >= 0:
-            kind = self._kind(parent, node) or HopKind.NONE
-            return Loss(self._service(parent), target, kind, weight.calls, weight.cost, knew_tenant=True)
-        hop = hops.get((next(iter(weight.rules)), target)) if len(weight.rules) == 1 else None
-        if hop is None:
-            hop = Hop(target, target, HopKind.NONE)
-        return Loss(hop.source, hop.target, hop.kind, weight.calls, weight.cost, knew_tenant=False)
+        if knew:
+            parent = self._layout.parent[node]
+            hop = Hop(self._service(parent), target, self._kind(parent, node) or HopKind.NONE)
+        else:
+            told = hops.get((next(iter(weight.rules)), target)) if len(weight.rules) == 1 else None
+            hop = told or Hop(target, target, HopKind.NONE)
+        return Loss(hop.source, hop.target, hop.kind, weight.calls, weight.cost, knew_tenant=knew)
 
     def _service(self, node: int) -> str:
-        return self._table.places[self._table.place[self._layout.rows[node]]].shape.service
+        return self._table.places[int(self._table.place[self._layout.rows[node]])].shape.service
 
 
 def _step(shape: Shape, *, crosses: bool = False) -> Step:
@@ -542,7 +563,8 @@ class _Known:
     def tenants(self, row: int) -> tuple[tuple[str, str], ...]:
         """Key and id of each tenant on a span."""
         code = int(self._table.tenant[row])
-        return tuple((tag.key, self._hide(tag.value)) for tag in self._table.tenants[code]) if code >= 0 else ()
+        tags = self._table.tenants[code] if code >= 0 else ()
+        return tuple((tag.key, self._hide(tag.value)) for tag in tags)
 
 
 def _links(
@@ -561,7 +583,9 @@ def _links(
         if there is not None and there in shown:
             found[there].append(_linked(table, known, row, points_here=True))
     return {
-        node: tuple(sorted(links, key=lambda link: (link.points_here, link.trace_id, link.span_id)))
+        node: tuple(
+            sorted(links, key=lambda link: (link.points_here, not link.trace_id, link.trace_id, link.span_id))
+        )
         for node, links in found.items()
     }
 

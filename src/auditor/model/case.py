@@ -180,6 +180,8 @@ class Case:
     """A span on the way has a link."""
     beside_agent: bool
     """An agent's span of the same process, not above the call, lasts from before it to after it."""
+    process_knows_tenant: bool
+    """Other spans of the process at the top of the path know a tenant."""
     producer: str
     """Service at the other end of a link or message id of this way; empty where none is known."""
     peers: frozenset[Peer]
