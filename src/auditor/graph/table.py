@@ -223,7 +223,7 @@ def _choose_copies(
     """Of redelivered spans keep the one that ended last; a tenant that any copy has counts."""
     repeated = np.bincount(group)[group] > 1
     rows, groups = order[repeated], group[repeated]
-    tenant_order = np.where(tenant[rows] >= 0, rank[tenant[rows]], -1)
+    tenant_order = np.append(rank, -1)[tenant[rows]]
     end = start_ns[rows] + np.nan_to_num(duration[rows].astype(np.float64), nan=-1.0) * 1e6
     by = np.lexsort((tenant_order, start_ns[rows], end, groups))
     last = np.ones(len(by), dtype=bool)

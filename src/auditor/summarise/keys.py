@@ -13,10 +13,20 @@ SUGGESTED = 5
 MIN_COVERAGE = 0.05
 """Share of sampled spans that a suggested key has to be on."""
 _LIKE_A_TENANT = re.compile(
-    r"tenan|customer|client[._-]?(id|name|ref)|organi[sz]|(^|[._-])orgs?([._-]|$)|account|workspace|company|merchant|subscriber|team",
+    r"tenan|customer|client[._-]?(id|name|ref)|organi[sz]|(^|[._-])orgs?([._-]|$)|acc(oun)?t|workspace|company"
+    r"|merchant|subscriber|team",
     re.IGNORECASE,
 )
-_NEVER = re.compile(r"^(service|telemetry|process|host|os|k8s|container|cloud|http|url|server|network|client\.address|net|db|messaging|rpc|thread|code|otel|exception)\.", re.IGNORECASE)
+_TECHNICAL = re.compile(
+    r"^(asgi|async|aws|azure|celery|client\.address|cloud|code|container|db|device|embedding|enduser|error|event"
+    r"|exception|faas|flask|gcp|gen_ai|host|http|input|k8s|langfuse|langgraph|langsmith|litellm|llm|log|logfire"
+    r"|messaging|ml_?flow|net|network|openai|openinference|os|otel|output|peer|process|rpc|sampling|server|service"
+    r"|telemetry|thread|tool|traceloop|url|user_agent|wsgi)([._]|$)",
+    re.IGNORECASE,
+)
+"""Attributes that instrumentations set about the technique of a request, not about its customer."""
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][\w.:@-]{1,63}")
+_MEASURE = re.compile(r"true|false|[-+]?\d+(\.\d+)?", re.IGNORECASE)
 
 
 def tenant_keys(keys: Sequence[tuple[str, int]]) -> tuple[TenantKey, ...]:
@@ -33,7 +43,7 @@ def candidate_keys(
     """Unknown attributes that look like the tenant, those with known tenants as values first, then by coverage.
 
     An attribute counts when values of it are tenants known from elsewhere; or, where no key matched at all, when
-    its name means a customer and it has more than one value.
+    its name means a customer, or its values are identifiers that come again and again.
     """
     spans = [entry for entry in sample if not entry.has_tenant]
     if not spans:
@@ -41,15 +51,25 @@ def candidate_keys(
     values: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in spans:
         for key, value in entry.attributes:
-            if not _NEVER.match(key):
+            if not _TECHNICAL.match(key):
                 values[key][value] += 1
     tenants = set(known_tenants)
-    found = []
+    ranked = []
     for key, counts in values.items():
-        coverage = sum(counts.values()) / len(spans)
+        coverage = min(counts.total() / len(spans), 1.0)
         known = sum(value in tenants for value in counts)
-        by_name = nothing_matched and _LIKE_A_TENANT.search(key) is not None
-        if coverage >= MIN_COVERAGE and (known * 2 >= len(counts) if known else by_name and len(counts) > 1):
-            found.append(CandidateKey(key, min(coverage, 1.0), len(counts), known))
-    found.sort(key=lambda entry: (-entry.known_values, -entry.coverage, entry.key))
-    return tuple(found[:SUGGESTED])
+        named = _LIKE_A_TENANT.search(key) is not None
+        fits = known * 2 >= len(counts) if known else nothing_matched and len(counts) > 1 and (named or _repeat(counts))
+        if coverage >= MIN_COVERAGE and fits:
+            ranked.append((-known, not named, -coverage, CandidateKey(key, coverage, len(counts), known)))
+    ranked.sort(key=lambda entry: (*entry[:3], entry[3].key))
+    return tuple(entry for *_, entry in ranked[:SUGGESTED])
+
+
+def _repeat(counts: Counter[str]) -> bool:
+    """Whether values are identifiers, none unique to its span and none on almost all."""
+    return (
+        all(_IDENTIFIER.fullmatch(value) and not _MEASURE.fullmatch(value) for value in counts)
+        and len(counts) * 2 <= counts.total()
+        and max(counts.values()) <= 0.9 * counts.total()
+    )
