@@ -42,6 +42,7 @@ from auditor.report.wording import (
     money_range,
     percent,
     sentence,
+    unread_key,
     visible,
 )
 
@@ -124,6 +125,7 @@ def _render(report: Report, rows: int) -> str:
         _heading(report),
         _failures(report.gate, rows),
         _amounts(report),
+        _keys(report, rows) if unread_key(report) else [],
         _losing(report, rows),
         _others(report, rows),
         _repairs(report, rows),

@@ -27,6 +27,7 @@ from auditor.report.wording import (
     money_range,
     percent,
     sentence,
+    unread_key,
     verdict,
     visible,
 )
@@ -100,6 +101,9 @@ class _Page:
         """Give the parts of the report, apart from each other by an empty line."""
         yield self._sources(report)
         yield self._share(report)
+        if unread_key(report):
+            # Before anything else: the figures say little while the tenant stands under a key nobody reads.
+            yield self._keys(report)
         if not report.findings:
             yield self._summary(report)
             return
@@ -109,7 +113,7 @@ class _Page:
         yield [
             *self._tenants(report),
             *self._readiness(report),
-            *self._keys(report),
+            *([] if unread_key(report) else self._keys(report)),
             *self._joins(report),
         ]
         yield [*self._rejected(report), *self._rules(report), *self._notes(report)]
@@ -126,7 +130,7 @@ class _Page:
                 "Readiness",
                 [Text("on every call, except" if fields else "every field on every call"), *fields],
             ),
-            *self._keys(report),
+            *([] if unread_key(report) else self._keys(report)),
             *self._rejected(report),
             *self._rules(report),
             *self._notes(report),

@@ -207,3 +207,8 @@ def _rounded(unit: GateUnit, number: Decimal, digits: int) -> Decimal:
             return (number / PICO).quantize(Decimal(1).scaleb(-2 - digits), ROUND_HALF_EVEN) * PICO
         case _:
             return number
+
+
+def unread_key(report: Report) -> bool:
+    """Whether no key was read as the tenant on any call, and some attribute looks like it."""
+    return bool(report.candidate_keys) and not report.tenant_keys
