@@ -28,7 +28,9 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     evidence = ["the calls belong to a batch, and no tenant stands on them"]
     if case.join is Join.BATCH_ID:
         evidence.append(
-            "the batch id leads to several tenants" if case.ambiguous else "the submission, found by the batch id, knew the tenant"
+            "the batch id leads to several tenants"
+            if case.ambiguous
+            else "the submission, found by the batch id, knew the tenant"
         )
     return Diagnosis(
         confidence=Confidence.CERTAIN,

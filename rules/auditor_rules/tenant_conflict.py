@@ -29,7 +29,11 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         hop = Hop(case.service, case.service, HopKind.NONE)
         evidence = "two spans of the same call carry different tenants"
     else:
-        hop = Hop(way[-1].service, case.service, HopKind.PROCESS if way[-1].service != case.service else HopKind.NONE)
+        hop = Hop(
+            way[-1].service,
+            case.service,
+            HopKind.PROCESS if way[-1].service != case.service else HopKind.NONE,
+        )
         evidence = f"a {way[-1].role} span of {way[-1].service} above the call carries another tenant"
     return Diagnosis(confidence=Confidence.CERTAIN, hop=hop, evidence=(evidence,))
 

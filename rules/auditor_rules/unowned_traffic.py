@@ -27,7 +27,9 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     return Diagnosis(
         confidence=Confidence.POSSIBLE,
         hop=Hop(top.service, case.service, HopKind.NONE),
-        evidence=(f"the way up ends at a {top.role} span of {top.service} ({case.path.ending}), and nothing on it knows a tenant",),
+        evidence=(
+            f"the way up ends at a {top.role} span of {top.service} ({case.path.ending}), and nothing on it knows a tenant",
+        ),
     )
 
 

@@ -32,20 +32,32 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     if path.knew_tenant:
         if path.edges:
             return None
-        return _diagnosis(case, Confidence.CERTAIN, f"{path.top.service} knows the tenant, its {case.operation} calls do not")
+        return _diagnosis(
+            case,
+            Confidence.CERTAIN,
+            f"{path.top.service} knows the tenant, its {case.operation} calls do not",
+        )
     if path.edges or case.linked or path.has(Role.CONSUMER) or case.cut is not None:
         return None
     if path.ending is Ending.MISSING and case.knowing_services:
         return None
     if any(peer.same_process and peer.knows_tenant for peer in case.peers):
         return _diagnosis(
-            case, Confidence.LIKELY, f"{path.top.service} knows the tenant elsewhere in the same trace, its {case.operation} calls do not"
+            case,
+            Confidence.LIKELY,
+            f"{path.top.service} knows the tenant elsewhere in the same trace, its {case.operation} calls do not",
         )
     if path.top.role is Role.SERVER:
         return None
     if path.ending is Ending.MISSING:
-        return _diagnosis(case, Confidence.POSSIBLE, f"the parent of the {case.operation} span is not in the input")
-    return _diagnosis(case, Confidence.LIKELY, f"{case.operation} calls of {case.service} run on their own, without a request")
+        return _diagnosis(
+            case, Confidence.POSSIBLE, f"the parent of the {case.operation} span is not in the input"
+        )
+    return _diagnosis(
+        case,
+        Confidence.LIKELY,
+        f"{case.operation} calls of {case.service} run on their own, without a request",
+    )
 
 
 def _beside_tagged_rows(case: Case, survey: Survey) -> Diagnosis | None:

@@ -65,7 +65,7 @@ def attribute(table: SpanTable, places: Places, calls: GroupedCalls, policy: Pol
     if policy.rollup == "request":
         status[untagged & (join == Join.ANCESTOR) & (tenant >= 0)] = _DIRECT
         carried = np.where(untagged & (join == Join.ANCESTOR), tenant, carried).astype(np.int32)
-    status[_internal(table, places, calls, rows, status, tenant, values, policy)] = _INTERNAL
+    status[_internal(table, calls, rows, status, tenant, values, policy)] = _INTERNAL
 
     conflict = walks.conflict_row >= 0
     conflict[list(calls.disagreeing)] = True
@@ -125,9 +125,7 @@ def _values(tenants: Sequence[tuple[TenantTag, ...]]) -> tuple[list[tuple[str, s
     return values, np.array([*codes, -1], dtype=np.int32)
 
 
-def _walk_all(
-    table: SpanTable, places: Places, calls: GroupedCalls, rows: I64
-) -> tuple[Walks, I32, I32]:
+def _walk_all(table: SpanTable, places: Places, calls: GroupedCalls, rows: I64) -> tuple[Walks, I32, I32]:
     """Walk from every call; a call of several spans takes the way of one that finds a tenant."""
     namespaces = Namespaces(table.tenants)
     walks = walk(table, places, rows, calls.tenant, namespaces)
@@ -193,7 +191,11 @@ def _by_ids(
     nearest, _ = nearest_tenant(table, id_row[partners])
     knows = nearest >= 0
     partners, nearest = partners[knows], nearest[knows]
-    known_hash, known_value, partner_row = id_hash[partners], value_of[table.tenant[nearest]], id_row[partners]
+    known_hash, known_value, partner_row = (
+        id_hash[partners],
+        value_of[table.tenant[nearest]],
+        id_row[partners],
+    )
     # One partner for each tenant of an id is enough, or busy ids would pair all with all.
     order = np.lexsort((partner_row, known_value, known_hash))
     is_first = np.ones(len(order), dtype=bool)
@@ -240,7 +242,6 @@ def _expand(keys: np.ndarray, table_keys: np.ndarray, table_values: np.ndarray) 
 
 def _internal(
     table: SpanTable,
-    places: Places,
     calls: GroupedCalls,
     rows: I64,
     status: U8,
@@ -255,12 +256,15 @@ def _internal(
     )
     own_use = np.array([value in policy.internal_tenants for _, value in values] + [False], dtype=bool)
     untagged = status != _DIRECT
-    return (
+    internal: Bools = (
         (untagged & by_facts[table.call_facts[calls.primary]])
         | (untagged & by_place[table.place[rows]])
         | own_use[tenant]
     )
+    return internal
 
 
 def _is_internal(facts: CallFacts, policy: Policy) -> bool:
-    return facts.environment.lower() in policy.internal_environments or facts.feature in policy.internal_features
+    return (
+        facts.environment.lower() in policy.internal_environments or facts.feature in policy.internal_features
+    )

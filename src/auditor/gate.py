@@ -33,7 +33,11 @@ class Limits:
 
 
 def judge(
-    totals: Totals, findings: Sequence[Finding], not_checked: Sequence[NotChecked], rejected: int, limits: Limits
+    totals: Totals,
+    findings: Sequence[Finding],
+    not_checked: Sequence[NotChecked],
+    rejected: int,
+    limits: Limits,
 ) -> Gate:
     """Hold the totals against the limits."""
     checks = list(_checks(totals, limits))

@@ -107,7 +107,11 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
     )
     explained, not_checked = explain(cases.cases, rules, cases.survey)
     calls = _audited(table, places, grouped, usage, usage_status, prices, attribution, settings)
-    blamed = [(entry, entry.rule, entry.diagnosis) for entry in explained if entry.rule and entry.diagnosis]
+    blamed = [
+        summarise.Blamed(entry.case, entry.rule, entry.diagnosis, entry.also_fits)
+        for entry in explained
+        if entry.rule is not None and entry.diagnosis is not None
+    ]
     names = [entry.rule.id if entry.rule else "" for entry in explained]
     calls.rule = [names[case] if case >= 0 else "" for case in cases.of_call.tolist()]
 
@@ -202,14 +206,15 @@ def _price(
     table: SpanTable, grouped: Calls, usage: Usage, status: U8, book: PriceBook, settings: Settings
 ) -> CallPrices:
     metered = np.isin(
-        status, [USAGES.index(entry) for entry in (UsageStatus.COMPLETE, UsageStatus.PARTIAL, UsageStatus.ELSEWHERE)]
+        status,
+        [USAGES.index(entry) for entry in (UsageStatus.COMPLETE, UsageStatus.PARTIAL, UsageStatus.ELSEWHERE)],
     )
     searches = table.searches[grouped.usage].astype(np.int64)
     rerank = np.array([entry.operation is Operation.RERANK for entry in table.facts] or [False], dtype=bool)
     is_rerank = rerank[table.call_facts[grouped.primary]]
     # A rerank call is one search unless the source counts them.
     searches = np.where(searches == NO_COUNT, np.where(is_rerank, 1, 0), searches)
-    prices = price_columns(
+    return price_columns(
         book,
         table.facts,
         table.call_facts[grouped.price].astype(np.int64),
@@ -226,7 +231,6 @@ def _price(
         table.reported_pico[grouped.usage],
         cost_source=settings.cost_source,
     )
-    return prices
 
 
 def _policy(settings: Settings) -> Policy:
@@ -266,7 +270,8 @@ def _audited(
         facts_of=table.call_facts[grouped.primary].astype(np.int64),
         price_facts_of=table.call_facts[grouped.price].astype(np.int64),
         duplicates={
-            call: tuple(int(table.call_row[other]) for other in others) for call, others in grouped.duplicates.items()
+            call: tuple(int(table.call_row[other]) for other in others)
+            for call, others in grouped.duplicates.items()
         },
         uncached=usage.uncached[of_call],
         cache_read=usage.cache_read[of_call],
@@ -299,7 +304,10 @@ def _hashed(text: str) -> str:
 
 def _keys(table: SpanTable, grouped: Calls) -> list[tuple[str, int]]:
     codes, counts = np.unique(grouped.tenant[grouped.tenant >= 0], return_counts=True)
-    return [(table.tenants[code][0].key, count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)]
+    return [
+        (table.tenants[code][0].key, count)
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def _sampler(table: SpanTable, grouped: Calls, loaded: Loaded) -> Callable[[int], Sample]:
@@ -341,7 +349,10 @@ def _notes(
         (grouped.containers, "spans repeat the usage of calls below them and are no calls"),
         (inferred, "calls report input without cached tokens, as their numbers show"),
         (prices.rejected, "calls have counts that no price can hold"),
-        (prices.discounts_not_modelled, "calls were priced at the standard rate: their tier has no known price"),
+        (
+            prices.discounts_not_modelled,
+            "calls were priced at the standard rate: their tier has no known price",
+        ),
     ):
         if count:
             yield f"{count} {text}."

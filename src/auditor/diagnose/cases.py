@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from auditor.graph.attributed import Attribution
 from auditor.diagnose.cuts import find_cuts
+from auditor.graph.attributed import Attribution
 from auditor.graph.resolve import End, Places, steps_between
 from auditor.graph.table import SpanTable
 from auditor.model.audited import USAGES, exact_sum
@@ -120,17 +120,29 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         first = int(members[np.argmin(table.key[rows[members]])])
         cases.append(
             _case(
-                int(keys[number]), number, table, places, calls, attribution, first, members,
-                linked=bool(linked[first]), beside_agent=bool(beside_agent[first]),
-                process_knows_tenant=bool(process_knows[first]), producer=producer[first],
-                peers=peers.get(first, frozenset()), cut=cuts.get(first),
+                int(keys[number]),
+                number,
+                table,
+                places,
+                calls,
+                attribution,
+                first,
+                members,
+                linked=bool(linked[first]),
+                beside_agent=bool(beside_agent[first]),
+                process_knows_tenant=bool(process_knows[first]),
+                producer=producer[first],
+                peers=peers.get(first, frozenset()),
+                cut=cuts.get(first),
             )
         )
     return Cases(cases, of_call, _survey(table, places, calls, attribution, rows))
 
 
 def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
-    unanswered = np.array([facts.failed and not facts.was_answered for facts in calls.facts] or [False], dtype=bool)
+    unanswered = np.array(
+        [facts.failed and not facts.was_answered for facts in calls.facts] or [False], dtype=bool
+    )
     failed = unanswered[calls.facts_of]
     not_billed = calls.usage == USAGES.index(UsageStatus.NOT_BILLED)
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
@@ -138,7 +150,12 @@ def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
         calls.usage, [USAGES.index(status) for status in (UsageStatus.MISSING, UsageStatus.PARTIAL)]
     )
     production = attribution.status != _INTERNAL
-    return production & ~not_billed & ((untagged & ~(failed & ~calls.has_cost)) | (odd_usage & ~failed) | attribution.conflict)
+    ails: Bools = (
+        production
+        & ~not_billed
+        & ((untagged & ~(failed & ~calls.has_cost)) | (odd_usage & ~failed) | attribution.conflict)
+    )
+    return ails
 
 
 def _case(
@@ -164,7 +181,10 @@ def _case(
     untagged = status in {Status.RECOVERABLE, Status.LOST}
     tenant_row = int(walks.tenant_row[first])
     last = tenant_row if untagged and tenant_row >= 0 else int(walks.top_row[first])
-    path = Path(_steps(table, places, int(walks.start[first]), last), _ending(walks.end[first], untagged and tenant_row >= 0))
+    path = Path(
+        _steps(table, places, int(walks.start[first]), last),
+        _ending(walks.end[first], untagged and tenant_row >= 0),
+    )
     conflict = bool(attribution.conflict[first])
     conflict_row = int(attribution.conflict_row[first])
     has_cost = calls.has_cost[members]
@@ -179,7 +199,9 @@ def _case(
         join=Join(int(attribution.join[first])),
         ambiguous=bool(attribution.ambiguous[first]),
         conflict=conflict,
-        conflict_hop=_steps(table, places, int(walks.start[first]), conflict_row) if conflict and conflict_row >= 0 else (),
+        conflict_hop=_steps(table, places, int(walks.start[first]), conflict_row)
+        if conflict and conflict_row >= 0
+        else (),
         usage=usage,
         usage_late=bool(calls.late[first]),
         stream=stream_sign(facts) if usage is UsageStatus.MISSING else StreamSign.UNKNOWN,
@@ -218,7 +240,8 @@ def stream_sign(facts: CallFacts) -> StreamSign:
 
 def _steps(table: SpanTable, places: Places, row: int, last: int) -> tuple[Step, ...]:
     return tuple(
-        Step(step.shape, step.crosses_process, step.repeated) for step in steps_between(table, places, row, last)
+        Step(step.shape, step.crosses_process, step.repeated)
+        for step in steps_between(table, places, row, last)
     )
 
 
@@ -246,7 +269,9 @@ def _facts_key(facts: CallFacts) -> tuple[Any, ...]:
 
 
 def _peer_key(peers: frozenset[Peer] | None) -> Hashable:
-    return sorted((peer.service, peer.role, peer.same_process, peer.knows_tenant) for peer in peers) if peers else ""
+    return tuple(
+        sorted((peer.service, peer.role, peer.same_process, peer.knows_tenant) for peer in peers or ())
+    )
 
 
 def _cut_key(cut: CutMatch | None) -> Hashable:
@@ -254,7 +279,9 @@ def _cut_key(cut: CutMatch | None) -> Hashable:
 
 
 def _hash(value: object) -> int:
-    return int.from_bytes(blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
+    )
 
 
 def _combine(*columns: np.ndarray) -> U64:
@@ -430,6 +457,6 @@ def _producers(table: SpanTable, places: Places) -> frozenset[str]:
     parent = table.parent[rows]
     above = np.where(parent >= 0, table.tenant[parent], -1)
     knows = (table.tenant[rows] >= 0) | (above >= 0)
-    return frozenset(places.shapes[number].service for number in np.unique(places.shape[table.place[rows[knows]]]).tolist())
-
-
+    return frozenset(
+        places.shapes[number].service for number in np.unique(places.shape[table.place[rows[knows]]]).tolist()
+    )

@@ -84,7 +84,9 @@ def _as_complete_traces(entry: Explained, causes: _Causes) -> Explained:
             f"{case.operation} calls of {case.service} whose traces are complete lose the tenant here",
         ),
     )
-    others = {*entry.also_fits, entry.rule.id} if entry.rule and entry.rule.specificity else {*entry.also_fits}
+    others = (
+        {*entry.also_fits, entry.rule.id} if entry.rule and entry.rule.specificity else {*entry.also_fits}
+    )
     return Explained(case, like.rule, diagnosis, tuple(sorted(others - {like.rule.id})))
 
 

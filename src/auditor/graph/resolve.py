@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auditor.graph.table import MISSING, ROOT, SpanTable
+from auditor.graph.table import MISSING, SpanTable
 from auditor.model.spans import I32, I64, U8, U64, Bools, Role, Shape, TenantTag
 
 MAX_STEPS = 256
@@ -123,7 +123,7 @@ def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, namespace
     path = _mix(np.zeros(count, dtype=np.uint64), places.shape_hash[last >> 1])
     to_tenant = path.copy()
     passed_walk = [np.flatnonzero(interesting[rows])]
-    passed_row = [rows[passed_walk[0]]]
+    passed_row: list[I64] = [rows[passed_walk[0]]]
 
     active = np.arange(count)
     for _ in range(MAX_STEPS):
@@ -139,14 +139,16 @@ def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, namespace
         token = shape * 2 + crosses
         moved = token != last[active]
         changed = active[moved]
-        path[changed] = _mix(path[changed], places.shape_hash[shape[moved]] ^ crosses[moved].astype(np.uint64))
+        path[changed] = _mix(
+            path[changed], places.shape_hash[shape[moved]] ^ crosses[moved].astype(np.uint64)
+        )
         last[active] = token
         top[active] = parent
         before_tenant = tenant_row[active] < 0
         to_tenant[active[before_tenant]] = path[active[before_tenant]]
         passing = before_tenant & interesting[parent]
         passed_walk.append(active[passing])
-        passed_row.append(parent[passing])
+        passed_row.append(parent[passing].astype(np.int64))
         known = table.tenant[parent]
         has_tenant = known >= 0
         arrived = before_tenant & has_tenant
@@ -224,7 +226,7 @@ def _jump(table: SpanTable, *, stop_at_tenant: bool) -> tuple[I32, Bools]:
     if stop_at_tenant:
         is_end = is_end | (table.tenant >= 0)
     following = np.where(is_end, rows, table.parent)
-    for _ in range(int(len(rows)).bit_length() + 1):
+    for _ in range(len(rows).bit_length() + 1):
         further = following[following]
         if np.array_equal(further, following):
             break
@@ -259,7 +261,8 @@ def _hashes(texts: list[str]) -> U64:
     from hashlib import blake2b  # noqa: PLC0415  # only here
 
     return np.array(
-        [int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") for text in texts], dtype=np.uint64
+        [int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") for text in texts],
+        dtype=np.uint64,
     )
 
 

@@ -121,11 +121,11 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     chosen = order[is_new]
     tenant_rank = _ranks(tenants)
     if rows < len(order):
-        chosen, tenant = _choose_copies(order, group, is_new, chosen, tenant, tenant_rank, start_ns, duration)
+        chosen, tenant = _choose_copies(order, group, chosen, tenant, tenant_rank, start_ns, duration)
     new_row = np.empty(len(order), dtype=np.int32)
     new_row[order] = group
 
-    sparse = _Sparse(batches, offsets, text_maps)
+    sparse = _Sparse(batches, text_maps)
     calls = _choose_calls(new_row[call_row], call_facts, tokens, _ranks(facts))
     parent_key = _join([batch.parent for batch in batches], np.uint64)[chosen]
     sorted_key = ordered[is_new]
@@ -141,7 +141,8 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
         key=sorted_key,
         parent=_parent_rows(sorted_key, parent_key),
         trace=_join(
-            [np.searchsorted(trace_mixed, mixed[n])[batch.trace] for n, batch in enumerate(batches)], np.uint32
+            [np.searchsorted(trace_mixed, mixed[n])[batch.trace] for n, batch in enumerate(batches)],
+            np.uint32,
         )[chosen],
         place=_join([place_maps[n][batch.place] for n, batch in enumerate(batches)], np.uint32)[chosen],
         tenant=tenant[chosen],
@@ -178,7 +179,7 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
 class _Sparse:
     """Columns of calls that few calls have, spread out to one entry a call."""
 
-    def __init__(self, batches: Sequence[Batch], offsets: I64, text_maps: list[I32]) -> None:
+    def __init__(self, batches: Sequence[Batch], text_maps: list[I32]) -> None:
         counts = [len(batch.call_row) for batch in batches]
         total = sum(counts)
         starts = np.cumsum([0, *counts])
@@ -218,7 +219,13 @@ def _parent_rows(sorted_key: U64, parent_key: U64) -> I32:
 
 
 def _choose_copies(
-    order: I64, group: I64, is_new: np.ndarray, chosen: I64, tenant: I32, rank: I64, start_ns: I64, duration: F32
+    order: I64,
+    group: I64,
+    chosen: I64,
+    tenant: I32,
+    rank: I64,
+    start_ns: I64,
+    duration: F32,
 ) -> tuple[I64, I32]:
     """Of redelivered spans keep the one that ended last; a tenant that any copy has counts."""
     repeated = np.bincount(group)[group] > 1
@@ -270,7 +277,8 @@ def _ranks(table: Sequence[object]) -> I64:
 def _intern(tables: Iterable[list[T]]) -> tuple[list[T], list[I32]]:
     merged: dict[T, int] = {}
     maps = [
-        np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32) for table in tables
+        np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32)
+        for table in tables
     ]
     return list(merged), maps
 

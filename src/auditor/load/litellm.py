@@ -131,7 +131,11 @@ class LiteLLMReader:
             return
         is_batch_cost = call_id.endswith(BATCH_COST)
         operation = builder.lexicon.operations_by_key.get(("litellm.call_type", call_type))
-        if operation is None or operation is Operation.POLL or (operation is Operation.BATCH and not is_batch_cost):
+        if (
+            operation is None
+            or operation is Operation.POLL
+            or (operation is Operation.BATCH and not is_batch_cost)
+        ):
             # What cannot be billed by itself: polls, file handling, the creation of a batch.
             if operation is None:
                 builder.reject(line, byte, f"unknown call_type {call_type[:40]!r}")
@@ -262,7 +266,9 @@ class LiteLLMReader:
             text = text_of(metadata.get(name))
             if text and not builder.lexicon.is_placeholder(text):
                 tenants.setdefault(namespace, TenantTag(namespace, text, f"metadata.{name}"))
-        end_user = builder.identity(row.end_user) or builder.identity(metadata.get("user_api_key_end_user_id"))
+        end_user = builder.identity(row.end_user) or builder.identity(
+            metadata.get("user_api_key_end_user_id")
+        )
         if end_user:
             others.setdefault(Field.USER, end_user)
             if self._end_user:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import gzip
 import mmap
+import re
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, Protocol
 
 import msgspec
 
@@ -24,16 +25,22 @@ from auditor.errors import InputError, SettingsError
 HEAD = 64 << 10
 """Bytes that are looked at to recognise a format."""
 CHUNK = 8 << 20
+STEP = 4 << 10
+"""Compressed bytes that are inflated at a time: even at the best ratio that zstd reaches, about 130 MB come out."""
 MAX_RECORD = 2 << 30
 """A single JSON value above this many bytes is refused rather than held in memory."""
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+BOM = b"\xef\xbb\xbf"
 STDIN = "-"
 
 Record = tuple[bytes | memoryview, int, int]
 """Bytes of one JSON value, its 1-based line, its byte offset."""
 
 _skip = msgspec.json.Decoder(msgspec.Raw)
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_LONE_SURROGATE = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,9 @@ def find(paths: Sequence[str]) -> list[Source]:
     seen: set[Path] = set()
     for text in paths:
         if text == STDIN:
-            sources.append(Source("<stdin>", None))
+            if Path(STDIN) not in seen:
+                seen.add(Path(STDIN))
+                sources.append(Source("<stdin>", None))
             continue
         for path in _expand(text):
             resolved = path.resolve()
@@ -74,9 +83,7 @@ def _expand(text: str) -> list[Path]:
     try:
         if path.is_dir():
             # The walk has to fail on a directory that cannot be listed, which rglob would pass over.
-            found = sorted(
-                inner for inner in _walk(path) if inner.is_file() and not inner.name.startswith(".")
-            )
+            found = sorted(_walk(path, set()))
             if not found:
                 raise InputError(f"{text}: the directory holds no files")
             return found
@@ -87,19 +94,34 @@ def _expand(text: str) -> list[Path]:
     except OSError as error:
         raise InputError(f"{text[:200]}: {error.strerror}") from error
     if glob.has_magic(text):
-        found = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
+        matches = glob.glob(text, recursive=True)  # noqa: PTH207  # a pattern may be absolute
+        found = sorted(Path(match) for match in matches if Path(match).is_file())
         if found:
             return found
         raise InputError(f"{text}: no file matches")
     raise InputError(f"{text}: no such file or directory")
 
 
-def _walk(directory: Path) -> Iterator[Path]:
+def _walk(directory: Path, seen: set[Path]) -> Iterator[Path]:
+    """Files below a directory without hidden ones; each directory once, whatever links lead to it."""
+    resolved = directory.resolve()
+    if resolved in seen:
+        return
+    seen.add(resolved)
     for inner in directory.iterdir():
+        if inner.name.startswith("."):
+            continue
         if inner.is_dir():
-            yield from _walk(inner)
-        else:
+            yield from _walk(inner, seen)
+        elif inner.is_file():
             yield inner
+
+
+class ByteStream(Protocol):
+    """Bytes in order; empty at the end."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Read up to so many bytes."""
 
 
 class Opened:
@@ -108,9 +130,10 @@ class Opened:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.bytes_read = 0
-        self._stream: IO[bytes] | None = None
+        self._stream: ByteStream | None = None
         self._map: mmap.mmap | None = None
         self._peeked = b""
+        self._broken: BrokenCompressionError | None = None
         try:
             self._open()
         except PermissionError as error:
@@ -121,26 +144,19 @@ class Opened:
     def _open(self) -> None:
         raw: IO[bytes] = self.source.path.open("rb") if self.source.path else sys.stdin.buffer
         self._raw = raw
-        if self.source.path is None:
-            head = _read_up_to(raw, HEAD)
-            self._peeked = head
-        else:
-            head = raw.read(HEAD)
-            raw.seek(0)
+        # A pipe (``<(zcat traces.gz)``) can be read once only.
+        is_file = self.source.path is not None and stat.S_ISREG(self.source.path.stat().st_mode)
+        head = _read_up_to(raw, HEAD)
         if head.startswith(GZIP):
-            self._stream = cast("IO[bytes]", gzip.GzipFile(fileobj=_Rejoined(self._take_peeked(), raw)))
+            self._stream = _Inflated(_Rejoined(head, raw), _gzip_member)
         elif head.startswith(ZSTD):
-            self._stream = _zstd_stream(_Rejoined(self._take_peeked(), raw), self.source.name)
-        elif self.source.path is None or not head:
-            self._stream = cast("IO[bytes]", _Rejoined(self._take_peeked(), raw))
-        else:
+            self._stream = _Inflated(_Rejoined(head, raw), _zstd_frame(self.source.name))
+        elif head and is_file:
             self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+        else:
+            self._stream = _Rejoined(head, raw)
         if self._stream is not None:
-            self._peeked = self._guarded_read(HEAD)
-
-    def _take_peeked(self) -> bytes:
-        peeked, self._peeked = self._peeked, b""
-        return peeked
+            self._peeked = self._read(HEAD)
 
     def head(self) -> bytes:
         """First bytes of the decompressed input."""
@@ -155,92 +171,136 @@ class Opened:
         if self.source.path is not None:
             self._raw.close()
 
-    def _guarded_read(self, size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes; where the data breaks off, what came before, and then nothing."""
         assert self._stream is not None
-        try:
-            return _read_up_to(self._stream, size)
-        except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
-            raise BrokenCompressionError(f"the compressed data ends or breaks off: {error}") from error
-        except Exception as error:
-            if type(error).__module__.startswith(("zstandard", "_zstd", "zstd")):
-                raise BrokenCompressionError(f"the compressed data ends or breaks off: {error}") from error
-            raise
+        parts = []
+        while size > 0 and self._broken is None:
+            try:
+                part = self._stream.read(size)
+            except BrokenCompressionError as error:
+                self._broken = error
+                break
+            except OSError as error:
+                self._broken = BrokenCompressionError(f"reading breaks off: {error.strerror or error}")
+                break
+            if not part:
+                break
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def records(self) -> Iterator[Record]:
-        """Yield every JSON value; a value that breaks off at the end comes as it is, for the reader to reject."""
-        if self._map is not None:
-            yield from self._mapped_records(self._map)
-            return
-        yield from self._streamed_records()
+        """Yield every JSON value; a value that breaks off comes as it is, for the reader to reject.
+
+        Raises ``BrokenCompressionError`` at the end of compressed data that breaks off.
+        """
+        try:
+            if self._map is not None:
+                yield from self._mapped_records(self._map)
+            else:
+                yield from self._streamed_records()
+        except MemoryError as error:
+            raise InputError(
+                f"{self.source.name}: a single JSON value near byte {self.bytes_read} does not fit into memory"
+            ) from error
 
     def _mapped_records(self, mapped: mmap.mmap) -> Iterator[Record]:
         size = len(mapped)
         view = memoryview(mapped)
-        start = 3 if mapped[:3] == b"\xef\xbb\xbf" else 0
+        start = len(BOM) if mapped[: len(BOM)] == BOM else 0
         line = 1
+        is_first = True
         try:
             while start < size:
+                if mapped[start] <= 0x20:
+                    blank = _end_of_blank(view, start)
+                    if blank > start:
+                        line += _newlines(view[start:blank])
+                        start = blank
+                        continue
                 end = mapped.find(b"\n", start)
                 end = size if end < 0 else end
                 record = view[start:end]
+                # Alone in the file, or on the last line, a value needs no second look.
+                is_last = end + 1 >= size
+                if not is_last and not _is_complete(record, exactly=is_first):
+                    record.release()
+                    end = _end_of_value(view, start)
+                    record = view[start:end]
+                is_first = False
                 try:
-                    if not _is_blank(record):
-                        if end < size and not _is_complete(record):
-                            yield from _values(view, start, line, self)
-                            return
-                        yield record, line, start
+                    yield record, line, start
+                    line += _newlines(record) if end < size and mapped[end] != 0x0A else 0
                 finally:
                     record.release()
                 self.bytes_read = end
-                start = end + 1
-                line += 1
+                start = end
         finally:
             view.release()
             self.bytes_read = size
 
     def _streamed_records(self) -> Iterator[Record]:
-        pending = self._peeked.removeprefix(b"\xef\xbb\xbf")
-        line, byte = 1, 0
-        more = True
-        while more:
-            try:
-                chunk = self._guarded_read(CHUNK)
-            except BrokenCompressionError:
-                if pending.strip():
-                    yield pending, line, byte
-                raise
-            more = bool(chunk)
-            pending += chunk
-            if len(pending) > MAX_RECORD:
-                raise InputError(f"{self.source.name}: a single JSON value is larger than {MAX_RECORD >> 30} GiB")
-            start = 0
-            while (end := pending.find(b"\n", start)) >= 0:
-                record = pending[start:end]
-                if record.strip():
-                    if not _is_complete(record):
-                        pending += self._rest()
-                        view = memoryview(pending)
-                        for value, at_line, at_byte in _values(view, start, line, self):
-                            yield value, at_line, byte + at_byte
-                        return
-                    yield record, line, byte + start
-                start = end + 1
-                line += 1
-            byte += start
-            pending = pending[start:]
-            self.bytes_read = byte
-        if pending.strip():
-            yield pending, line, byte
+        window = bytearray(self._peeked.removeprefix(BOM))
+        self._peeked = b""
+        line, dropped = 1, 0
+        start = searched = 0
+        is_first, at_end = True, False
+        while True:
+            blank = _end_of_blank(window, start)
+            line += window.count(b"\n", start, blank)
+            start, searched = blank, max(searched, blank)
+            end = window.find(b"\n", searched)
+            if end < 0 and not at_end:
+                del window[:start]
+                dropped += start
+                start, searched = 0, len(window)
+                self.bytes_read = dropped
+                if len(window) > CHUNK and window[0] not in b"{[":
+                    yield bytes(window[:HEAD]), line, dropped
+                    dropped += self._drop_line(window)
+                    searched = 0
+                    is_first = False
+                else:
+                    at_end = not self._fill(window)
+                continue
+            if start == len(window):
+                break
+            end = len(window) if end < 0 else end
+            if end < len(window) and not _is_complete(window[start:end], exactly=is_first):
+                while (found := _try_end(window, start)) is None and not at_end:
+                    at_end = not self._fill(window)
+                end = _next_opening(window, start) if found is None else found
+            is_first = False
+            yield bytes(window[start:end]), line, dropped + start
+            line += window.count(b"\n", start, end)
+            start = searched = end
+        self.bytes_read = dropped + len(window)
+        if self._broken is not None:
+            raise self._broken
 
-    def _rest(self) -> bytes:
-        parts = []
-        size = 0
-        while chunk := self._guarded_read(CHUNK):
-            parts.append(chunk)
-            size += len(chunk)
-            if size > MAX_RECORD:
-                raise InputError(f"{self.source.name}: a single JSON value is larger than {MAX_RECORD >> 30} GiB")
-        return b"".join(parts)
+    def _fill(self, window: bytearray) -> bool:
+        """Read on, twice as much each time that a value does not end; ``False`` at the end of the input."""
+        if len(window) > MAX_RECORD:
+            raise InputError(f"{self.source.name}: a single JSON value is larger than {MAX_RECORD >> 30} GiB")
+        before = len(window)
+        wanted = max(CHUNK, before)
+        while wanted > 0 and (part := self._read(min(wanted, CHUNK))):
+            window += part
+            wanted -= len(part)
+        return len(window) > before
+
+    def _drop_line(self, window: bytearray) -> int:
+        """Take out what is left of a line that cannot be JSON; says how many bytes that were."""
+        dropped = 0
+        while (end := window.find(b"\n")) < 0:
+            dropped += len(window)
+            window.clear()
+            window += self._read(CHUNK)
+            if not window:
+                return dropped
+        del window[:end]
+        return dropped + end
 
 
 class BrokenCompressionError(Exception):
@@ -254,31 +314,76 @@ class _Rejoined:
         self._head = head
         self._rest = rest
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         if not self._head:
             return self._rest.read(size)
-        if size < 0:
-            head, self._head = self._head, b""
-            return head + self._rest.read()
-        head, self._head = self._head[:size], self._head[size:]
+        head, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
         return head
 
-    def readable(self) -> bool:
-        return True
+
+class _Inflated:
+    """Decompresses one member after the other and keeps what came before a break."""
+
+    def __init__(self, raw: ByteStream, member: Any) -> None:
+        self._raw = raw
+        self._new_member = member
+        self._member = member()
+        self._has_begun = False
+        self._waiting = b""
+        self._ready = b""
+        self._taken = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        while self._taken == len(self._ready):
+            self._taken = 0
+            self._ready = b""
+            if not self._waiting:
+                self._waiting = self._raw.read(STEP)
+                if not self._waiting:
+                    if self._has_begun:
+                        raise BrokenCompressionError("the compressed data ends before its end mark")
+                    return b""
+            self._inflate()
+        end = len(self._ready) if size < 0 else self._taken + size
+        part = self._ready[self._taken : end]
+        self._taken += len(part)
+        return part
+
+    def _inflate(self) -> None:
+        data, self._waiting = self._waiting, b""
+        if not self._has_begun:
+            # Zeros between and after members are padding.
+            data = data.lstrip(b"\0")
+            if not data:
+                return
+            self._has_begun = True
+        try:
+            self._ready = self._member.decompress(data)
+        except Exception as error:
+            if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
+                raise
+            raise BrokenCompressionError(f"the compressed data breaks off: {error}") from error
+        if self._member.eof:
+            self._waiting = self._member.unused_data
+            self._member = self._new_member()
+            self._has_begun = False
 
 
-def _zstd_stream(raw: _Rejoined, name: str) -> IO[bytes]:
+def _gzip_member() -> Any:
+    return zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+
+def _zstd_frame(name: str) -> Any:
     try:
         import zstandard  # noqa: PLC0415  # an extra
     except ImportError as error:
         raise SettingsError(
             f"{name}: reading .zst needs the zstd extra", hint="pip install 'trace-auditor[zstd]'"
         ) from error
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-    return cast("IO[bytes]", decompressor.stream_reader(cast("IO[bytes]", raw), read_across_frames=True))
+    return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj
 
 
-def _read_up_to(stream: IO[bytes] | _Rejoined, size: int) -> bytes:
+def _read_up_to(stream: ByteStream, size: int) -> bytes:
     parts = []
     while size > 0 and (part := stream.read(size)):
         parts.append(part)
@@ -286,15 +391,16 @@ def _read_up_to(stream: IO[bytes] | _Rejoined, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _is_blank(record: memoryview) -> bool:
-    return len(record) < 64 and not bytes(record).strip()
+def _end_of_blank(data: bytearray | memoryview, start: int) -> int:
+    found = _BLANK.match(data, start)
+    return found.end() if found else start
 
 
-def _is_complete(record: bytes | memoryview) -> bool:
-    """Say whether a line can be a whole JSON value: cheap for the usual line, exact for the others."""
+def _is_complete(record: bytearray | memoryview, *, exactly: bool) -> bool:
+    """Say whether a line can be a whole JSON value: cheap for the usual line, exact where it matters."""
     tail = bytes(record[-64:]).rstrip()
-    head = bytes(record[:64]).lstrip()
-    if tail.endswith((b"}", b"]")) and head.startswith((b"{", b"[")) and len(record) > 8:
+    head = bytes(record[:64])
+    if not exactly and tail.endswith((b"}", b"]")) and head.startswith((b"{", b"[")) and len(record) > 8:
         return True
     try:
         _skip.decode(record)
@@ -332,22 +438,46 @@ def _newlines(record: memoryview) -> int:
 
 
 def _end_of_value(view: memoryview, start: int) -> int:
-    try:
-        with view[start:] as rest:
+    end = _try_end(view, start)
+    return _next_opening(view, start) if end is None else end
+
+
+def _try_end(data: bytearray | memoryview, start: int) -> int | None:
+    """Where the value that begins at ``start`` ends; ``None`` when the data ends before it does."""
+    with memoryview(data) as whole, whole[start:] as rest:
+        try:
             _skip.decode(rest)
-    except msgspec.DecodeError as error:
-        message = str(error)
+        except RecursionError:
+            return _next_opening(whole, start)
+        except msgspec.DecodeError as error:
+            message = str(error)
+        else:
+            return len(whole)
         if "trailing characters" in message:
             # The message counts from 1 and names the first character after the value.
             return start + int(message.rpartition("byte ")[2].rstrip(")")) - 1
-    except RecursionError:
-        pass
-    else:
-        return len(view)
-    return _next_opening(view, start)
+        if ("truncated" in message or "surrogate" in message) and _LONE_SURROGATE.search(rest):
+            # Half an emoji, as JavaScript cuts texts, reads like the end of the data; the value goes on after it.
+            end = _end_by_brackets(rest)
+            return None if end is None else start + end
+        return None if "truncated" in message else _next_opening(whole, start)
 
 
-def _next_opening(view: memoryview, start: int) -> int:
+def _end_by_brackets(rest: memoryview) -> int | None:
+    depth = 0
+    for found in _TEXT_OR_BRACKET.finditer(rest):
+        match rest[found.start()]:
+            case 0x5B | 0x7B:
+                depth += 1
+            case 0x5D | 0x7D:
+                depth -= 1
+                if depth <= 0:
+                    return found.end()
+    return None
+
+
+def _next_opening(view: bytearray | memoryview, start: int) -> int:
+    """The next line that opens an object: a broken value goes up to there."""
     at = start
     while at < len(view):
         found = bytes(view[at : at + CHUNK]).find(b"\n{")

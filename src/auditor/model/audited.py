@@ -81,17 +81,20 @@ class AuditedCalls:
     @property
     def is_metered(self) -> Bools:
         """Whether the usage is known, or the call is not billed."""
-        return self.usage != USAGES.index(UsageStatus.MISSING)
+        known: Bools = self.usage != USAGES.index(UsageStatus.MISSING)
+        return known
 
     @property
     def is_unmetered(self) -> Bools:
         """Calls that the provider bills though their usage is not in the input."""
-        return self.usage == USAGES.index(UsageStatus.MISSING)
+        missing: Bools = self.usage == USAGES.index(UsageStatus.MISSING)
+        return missing
 
     @property
     def is_billed(self) -> Bools:
         """Calls that a provider answered and bills."""
-        return self.usage != USAGES.index(UsageStatus.NOT_BILLED)
+        billed: Bools = self.usage != USAGES.index(UsageStatus.NOT_BILLED)
+        return billed
 
     @property
     def is_unpriced(self) -> Bools:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from auditor.model.joins import Join, Status
 from auditor.model.lexicon import Operation
-from auditor.model.report import Hop, HopKind
+from auditor.model.report import HopKind
 from auditor.model.spans import Role, Shape
 
 
@@ -225,7 +225,9 @@ class Case:
     def handing_services(self) -> tuple[str, ...]:
         """Other processes of the same trace with a producer span."""
         return tuple(
-            sorted({peer.service for peer in self.peers if peer.role is Role.PRODUCER and not peer.same_process})
+            sorted(
+                {peer.service for peer in self.peers if peer.role is Role.PRODUCER and not peer.same_process}
+            )
         )
 
     @property
@@ -282,5 +284,3 @@ class Survey:
     def calls_by_credential(self, credential: str) -> CredentialFacts:
         """How the calls under a credential are attributed."""
         return self.credentials.get(credential, CredentialFacts())
-
-

@@ -87,9 +87,13 @@ class _Grouping:
         self.parent = table.parent[self.row]
         self.parent_key = table.call_parent
         self.known = table.tokens[:, :2] != NO_COUNT
-        self.has_usage = self.known.any(axis=1) & (np.where(self.known, table.tokens[:, :2], 0).sum(axis=1) > 0)
+        self.has_usage = self.known.any(axis=1) & (
+            np.where(self.known, table.tokens[:, :2], 0).sum(axis=1) > 0
+        )
         facts = table.facts
-        self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[table.call_facts]
+        self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[
+            table.call_facts
+        ]
         self.models = [_models(entry) for entry in facts]
         # A span without length is a log line, whatever operation it names: it can only tell of a call.
         self.is_note = self.no_operation | (self.end <= self.start)
@@ -126,7 +130,7 @@ class _Grouping:
     # -- evidence ------------------------------------------------------------------------------------
 
     def facts(self, number: int) -> CallFacts:
-        return self.table.facts[self.table.call_facts[number]]
+        return self.table.facts[int(self.table.call_facts[number])]
 
     def same_model(self, one: int, other: int) -> bool | None:
         """Whether two candidates name a model in common; ``None`` when one names none."""
@@ -143,13 +147,14 @@ class _Grouping:
         """Whether the counts agree; ``None`` when one has none. One side may leave cached tokens out."""
         if not (self.has_usage[one] and self.has_usage[other]):
             return None
-        left, right = (self.table.tokens[number].astype(np.int64) for number in (one, other))
+        left: list[int] = self.table.tokens[one].tolist()
+        right: list[int] = self.table.tokens[other].tolist()
         if NO_COUNT not in (left[1], right[1]) and left[1] != right[1]:
             return False
         if NO_COUNT in (left[0], right[0]) or left[0] == right[0]:
             return True
-        cached = max(sum(int(count) for count in side[2:5] if count != NO_COUNT) for side in (left, right))
-        return cached > 0 and abs(int(left[0]) - int(right[0])) == cached
+        cached = max(sum(count for count in side[2:5] if count != NO_COUNT) for side in (left, right))
+        return cached > 0 and abs(left[0] - right[0]) == cached
 
     def encloses(self, outer: int, inner: int) -> bool:
         return bool(
@@ -159,7 +164,8 @@ class _Grouping:
 
     def overlaps(self, one: int, other: int) -> bool:
         return bool(
-            self.start[one] <= self.end[other] + TOLERANCE_NS and self.start[other] <= self.end[one] + TOLERANCE_NS
+            self.start[one] <= self.end[other] + TOLERANCE_NS
+            and self.start[other] <= self.end[one] + TOLERANCE_NS
         )
 
     def scopes_differ(self, one: int, other: int) -> bool | None:
@@ -236,7 +242,9 @@ class _Grouping:
 
     def join_best_first(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Join one-to-one, the pairs closest in time first."""
-        ranked = sorted(pairs, key=lambda pair: (self._distance(*pair), self._order(pair[0]), self._order(pair[1])))
+        ranked = sorted(
+            pairs, key=lambda pair: (self._distance(*pair), self._order(pair[0]), self._order(pair[1]))
+        )
         for one, other in ranked:
             if self.may_join(one, other):
                 self.join(one, other)
@@ -345,7 +353,9 @@ class _Grouping:
             self.table.parent[self.top[other]],
         ):
             return True
-        return self._lies_above(int(self.parent[one]), other) or self._lies_above(int(self.parent[other]), one)
+        return self._lies_above(int(self.parent[one]), other) or self._lies_above(
+            int(self.parent[other]), one
+        )
 
     def _same_parent(self, one: int, other: int) -> bool:
         return bool(self.parent_key[one] != 0 and self.parent_key[one] == self.parent_key[other])
@@ -415,7 +425,11 @@ class _Grouping:
     def _nearly_same_tokens(self, one: int, other: int) -> bool:
         """Whether two instrumentations of one process agree on input or output: one of them miscounts streams."""
         same = self.table.tokens[one, :2] == self.table.tokens[other, :2]
-        return bool(same.any()) and self.scopes_differ(one, other) is True and self.process[one] == self.process[other]
+        return (
+            bool(same.any())
+            and self.scopes_differ(one, other) is True
+            and self.process[one] == self.process[other]
+        )
 
     def pair_across_cuts(self) -> None:
         """Join application and gateway where the trace is cut between them and one side names no response.
@@ -432,9 +446,14 @@ class _Grouping:
         twins: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for number in np.flatnonzero(self.has_usage & ~self.no_operation).tolist():
             # Two counts have to agree: an embedding has only one, and one is soon met by chance.
-            telling = self.table.tokens[number, 0] >= TELLING_TOKENS and self.table.tokens[number, 1] not in (0, NO_COUNT)
+            telling = self.table.tokens[number, 0] >= TELLING_TOKENS and self.table.tokens[number, 1] not in (
+                0,
+                NO_COUNT,
+            )
             if telling and len(self.group_of(number)) == 1:
-                twins[(self.models[self.table.call_facts[number]], *self.table.tokens[number, :2].tolist())].append(number)
+                twins[
+                    (self.models[self.table.call_facts[number]], *self.table.tokens[number, :2].tolist())
+                ].append(number)
         pairs = [
             pair
             for pair in twins.values()
@@ -446,7 +465,9 @@ class _Grouping:
         ]
         offsets = self._clock_offsets(pairs)
         self.join_best_first(
-            (one, other) for one, other in pairs if self.same_operation(one, other) and self._twin_fit(one, other, offsets)
+            (one, other)
+            for one, other in pairs
+            if self.same_operation(one, other) and self._twin_fit(one, other, offsets)
         )
 
     def _twin_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
@@ -492,19 +513,31 @@ class _Grouping:
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
             elsewhere[call] = usage[call] in self.carried or elsewhere[call]
-            late[call] = usage[call] in self.carried and self.start[usage[call]] > self.end[primary[call]] + LATE_NS
+            late[call] = (
+                usage[call] in self.carried and self.start[usage[call]] > self.end[primary[call]] + LATE_NS
+            )
             duplicates[call] = tuple(
                 sorted((member for member in members if member != primary[call]), key=self._order)
             )
         return Calls(
-            primary, usage, price, tenant, duplicates, elsewhere, late, tuple(self.disagreeing), len(self.dropped)
+            primary,
+            usage,
+            price,
+            tenant,
+            duplicates,
+            elsewhere,
+            late,
+            tuple(self.disagreeing),
+            len(self.dropped),
         )
 
     def _choose(self, members: list[int]) -> tuple[int, int, int]:
         def inner(member: int) -> tuple[int, int, int]:
             return int(self.ancestors[member]), int(self.start[member]), self._order(member)
 
-        named = [member for member in members if member not in self.carried and not self.no_operation[member]] or members
+        named = [
+            member for member in members if member not in self.carried and not self.no_operation[member]
+        ] or members
         spans = [member for member in named if not self.is_row[member]] or named
         primary = max(spans, key=inner)
         usage = max(
@@ -519,7 +552,9 @@ class _Grouping:
         price = max(
             named,
             key=lambda member: (
-                bool(self.models[self.table.call_facts[member]]), bool(self.is_row[member]), *inner(member)
+                bool(self.models[self.table.call_facts[member]]),
+                bool(self.is_row[member]),
+                *inner(member),
             ),
         )
         return primary, usage, price

@@ -61,7 +61,9 @@ def compile_lexicon(
     for table in sorted(conventions, key=lambda table: table.get("operation_rank", 1)):
         spans.add_keys(table["name"], {"operation": table["keys"].get("operation", [])})
     for table in conventions:
-        spans.add_keys(table["name"], {key: value for key, value in table["keys"].items() if key != "operation"})
+        spans.add_keys(
+            table["name"], {key: value for key, value in table["keys"].items() if key != "operation"}
+        )
 
     operations: dict[str, Operation] = {}
     by_key: dict[tuple[str, str], Operation] = {}

@@ -115,18 +115,20 @@ def _groups(
     subject_of_facts = np.zeros(len(facts), dtype=np.int64)
     for number, subject in names.items():
         subject_of_facts[number] = number_of[subject]
-    timed = np.array([book.needs_half_hour(provider or None, model) for provider, model, _ in subjects], dtype=bool)
-    subject = subject_of_facts[facts_of]
+    timed = np.array(
+        [book.needs_half_hour(provider or None, model) for provider, model, _ in subjects], dtype=bool
+    )
+    subject_of = subject_of_facts[facts_of]
     day = start_ns // DAY_NS
-    half_hour = np.where(timed[subject], start_ns % DAY_NS // HALF_HOUR_NS, -1)
+    half_hour = np.where(timed[subject_of], start_ns % DAY_NS // HALF_HOUR_NS, -1)
     moment = day * 64 + half_hour + 1
-    by = np.lexsort((moment, subject))
+    by = np.lexsort((moment, subject_of))
     differs = np.ones(len(by), dtype=bool)
-    differs[1:] = (subject[by][1:] != subject[by][:-1]) | (moment[by][1:] != moment[by][:-1])
+    differs[1:] = (subject_of[by][1:] != subject_of[by][:-1]) | (moment[by][1:] != moment[by][:-1])
     starts = np.flatnonzero(differs)
     groups = []
     for first, members in zip(by[starts].tolist(), np.split(by, starts[1:]), strict=True):
-        provider, model, context = subjects[subject[first]]
+        provider, model, context = subjects[subject_of[first]]
         half = int(half_hour[first])
         groups.append(
             (
@@ -161,5 +163,9 @@ def _day(start_ns: int) -> date:
 
 def _taken(usage: UsageColumns, rows: I64) -> UsageColumns:
     return UsageColumns(
-        **{name: column[rows] for name in UsageColumns.__slots__ if (column := getattr(usage, name)) is not None}
+        **{
+            name: column[rows]
+            for name in UsageColumns.__slots__
+            if (column := getattr(usage, name)) is not None
+        }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auditor.summarise.findings import build_findings
+from auditor.summarise.findings import Blamed, build_findings
 from auditor.summarise.identity_map import build_map
 from auditor.summarise.keys import candidate_keys, tenant_keys
 from auditor.summarise.plan import build_plan
@@ -10,6 +10,7 @@ from auditor.summarise.tenants import build_tenants, concentration
 from auditor.summarise.totals import build_joins, build_readiness, build_totals
 
 __all__ = [
+    "Blamed",
     "build_findings",
     "build_joins",
     "build_map",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from auditor.model.audited import AuditedCalls
 from auditor.model.case import Case
-from auditor.model.report import Confidence, Finding, Hop, HopKind, Sample
+from auditor.model.report import Finding, HopKind, Sample
 from auditor.model.spans import I64
+from auditor.rule import Diagnosis, Rule
 from auditor.summarise.totals import estimate, share_of
 
 SAMPLES = 3
@@ -21,31 +22,13 @@ EVIDENCE = 6
 _Key = tuple[str, str, str, HopKind, str]
 
 
-class ExplainedCase(Protocol):
-    """A case with the rule that explains it (see ``auditor.diagnose``)."""
+class Blamed(NamedTuple):
+    """A case with the rule that explains it and what the rule said."""
 
     case: Case
+    rule: Rule
+    diagnosis: Diagnosis
     also_fits: tuple[str, ...]
-
-
-class Blame(Protocol):
-    """What the rule said."""
-
-    confidence: Confidence
-    hop: Hop
-    evidence: tuple[str, ...]
-    remedy: str
-
-
-class NamedRule(Protocol):
-    """The rule that said it."""
-
-    id: str
-    title: str
-    remedy: str
-
-
-Blamed = tuple[ExplainedCase, NamedRule, Blame]
 
 
 def build_findings(
@@ -58,11 +41,14 @@ def build_findings(
     """Merge cases into findings, most dollars first; ``sample`` tells where a call can be read."""
     groups: dict[_Key, list[Blamed]] = defaultdict(list)
     for entry in blamed:
-        explained, rule, blame = entry
-        hop = blame.hop
-        groups[rule.id, hop.source, hop.target, hop.kind, explained.case.operation].append(entry)
-    findings = [_finding(key, entries, calls, case_of_call, audited_spend, sample) for key, entries in groups.items()]
-    return tuple(sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id)))
+        hop = entry.diagnosis.hop
+        groups[entry.rule.id, hop.source, hop.target, hop.kind, entry.case.operation].append(entry)
+    findings = [
+        _finding(key, entries, calls, case_of_call, audited_spend, sample) for key, entries in groups.items()
+    ]
+    return tuple(
+        sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id))
+    )
 
 
 def _finding(
@@ -73,23 +59,28 @@ def _finding(
     audited_spend: int,
     sample: Callable[[int], Sample],
 ) -> Finding:
-    entries = sorted(entries, key=lambda entry: (-entry[0].case.cost, -entry[0].case.calls, entry[0].case.key))
-    cases = [explained.case for explained, _, _ in entries]
-    _, rule, first = entries[0]
+    entries = sorted(entries, key=lambda entry: (-entry.case.cost, -entry.case.calls, entry.case.key))
+    cases = [entry.case for entry in entries]
+    said = [entry.diagnosis for entry in entries]
+    rule = entries[0].rule
     unattributed_cost = sum(case.unattributed_cost for case in cases)
     chosen = sorted(
         (call for case in cases for call in case.sample_calls),
-        key=lambda call: (-int(calls.cost[call]), calls.spans.trace_id(int(calls.row[call])), int(calls.row[call])),
+        key=lambda call: (
+            -int(calls.cost[call]),
+            calls.spans.trace_id(int(calls.row[call])),
+            int(calls.row[call]),
+        ),
     )
     unmetered = sum(case.unmetered_calls for case in cases)
     members = np.isin(case_of_call, [case.number for case in cases]) if unmetered else None
-    remedies = Counter(blame.remedy for _, _, blame in entries if blame.remedy)
+    remedies = Counter(diagnosis.remedy for diagnosis in said if diagnosis.remedy)
     return Finding(
         id=_id(key),
         rule=rule.id,
         title=rule.title,
-        confidence=min((blame.confidence for _, _, blame in entries), key=lambda confidence: confidence.rank),
-        hop=first.hop,
+        confidence=min((diagnosis.confidence for diagnosis in said), key=lambda confidence: confidence.rank),
+        hop=said[0].hop,
         route=_route(cases[0]),
         operation=key[4],
         calls=sum(case.calls for case in cases),
@@ -100,9 +91,9 @@ def _finding(
         recoverable_cost=sum(case.recoverable_cost for case in cases),
         unmetered_calls=unmetered,
         unmetered_estimate=None if members is None else estimate(calls, members),
-        evidence=tuple(dict.fromkeys(text for _, _, blame in entries for text in blame.evidence))[:EVIDENCE],
+        evidence=tuple(dict.fromkeys(text for diagnosis in said for text in diagnosis.evidence))[:EVIDENCE],
         samples=tuple(sample(call) for call in chosen[:SAMPLES]),
-        also_fits=tuple(sorted({name for explained, _, _ in entries for name in explained.also_fits})),
+        also_fits=tuple(sorted({name for entry in entries for name in entry.also_fits})),
         remedy=min(remedies, key=lambda text: (-remedies[text], text)) if remedies else rule.remedy,
     )
 

@@ -18,7 +18,12 @@ def build_map(graph: nx.DiGraph[tuple[str, str]]) -> tuple[tuple[MapNode, ...], 
     )
     edges = tuple(
         MapEdge(
-            "/".join(upper), "/".join(lower), weight["kind"], weight["calls"], weight["cost"], weight["lost_cost"]
+            "/".join(upper),
+            "/".join(lower),
+            weight["kind"],
+            weight["calls"],
+            weight["cost"],
+            weight["lost_cost"],
         )
         for (upper, lower), weight in sorted(graph.edges.items())
     )

@@ -22,7 +22,8 @@ def build_plan(
         if finding.unattributed_cost:
             groups[finding.rule, finding.hop].append(finding)
     ranked = sorted(
-        groups.items(), key=lambda entry: (-sum(finding.unattributed_cost for finding in entry[1]), entry[1][0].id)
+        groups.items(),
+        key=lambda entry: (-sum(finding.unattributed_cost for finding in entry[1]), entry[1][0].id),
     )
     left = unattributed
     plan = []
