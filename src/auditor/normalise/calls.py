@@ -173,7 +173,7 @@ class _Grouping:
         left, right = self.scopes[self.shape[one]], self.scopes[self.shape[other]]
         if not left or not right:
             return None
-        return left != right
+        return bool(left != right)
 
     def nested_fit(self, outer: int, inner: int) -> bool:
         """Whether an inner candidate and the next outer one describe one call."""
