@@ -276,9 +276,7 @@ def trace_tree(
         unattributed=len(lost),
         conflicts=sum(bool(calls.conflict[call]) for call in told.of_node.values()),
         cost=sum(int(calls.cost[call]) for call in told.of_node.values()),
-        uncosted=sum(
-            bool(calls.is_billed[call] and not calls.has_cost[call]) for call in told.of_node.values()
-        ),
+        uncosted=sum(bool(calls.is_billed[call] and not calls.has_cost[call]) for call in told.of_node.values()),
         unattributed_cost=sum(int(calls.cost[call]) for call in lost.values()),
         services=tuple(sorted({table.places[place].shape.service for place in places})),
         start_ns=int(table.start_ns[layout.rows].min()),
@@ -441,10 +439,7 @@ class _Told:
         return ExplainedCall(
             operation=str(facts.operation or "call"),
             provider=priced.provider or facts.provider,
-            model=priced.response_model
-            or facts.response_model
-            or priced.request_model
-            or facts.request_model,
+            model=priced.response_model or facts.response_model or priced.request_model or facts.request_model,
             uncached=int(calls.uncached[call]),
             cache_read=int(calls.cache_read[call]),
             cache_write=int(calls.cache_write[call]),
@@ -524,9 +519,7 @@ class _Losses:
             self._kinds[upper, lower] = edges[0].kind if edges else None
         return self._kinds[upper, lower]
 
-    def _loss(
-        self, node: int, weight: _Weight, hops: Mapping[tuple[str, str], Hop | None], *, knew: bool
-    ) -> Loss:
+    def _loss(self, node: int, weight: _Weight, hops: Mapping[tuple[str, str], Hop | None], *, knew: bool) -> Loss:
         target = self._service(node)
         if knew:
             parent = self._layout.parent[node]
@@ -567,9 +560,7 @@ class _Known:
         return tuple((tag.key, self._hide(tag.value)) for tag in tags)
 
 
-def _links(
-    table: SpanTable, layout: _Layout, known: _Known, shown: set[int]
-) -> dict[int, tuple[LinkedSpan, ...]]:
+def _links(table: SpanTable, layout: _Layout, known: _Known, shown: set[int]) -> dict[int, tuple[LinkedSpan, ...]]:
     """Links of the shown spans, in both directions."""
     found: dict[int, list[LinkedSpan]] = defaultdict(list)
     rows = np.array(layout.rows, dtype=np.int64)
@@ -583,9 +574,7 @@ def _links(
         if there is not None and there in shown:
             found[there].append(_linked(table, known, row, points_here=True))
     return {
-        node: tuple(
-            sorted(links, key=lambda link: (link.points_here, not link.trace_id, link.trace_id, link.span_id))
-        )
+        node: tuple(sorted(links, key=lambda link: (link.points_here, not link.trace_id, link.trace_id, link.span_id)))
         for node, links in found.items()
     }
 

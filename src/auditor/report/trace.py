@@ -73,9 +73,7 @@ def _drawn(tree: TraceTree) -> tuple[list[Tree], int]:
         while waiting:
             node, branch, level = waiting.pop()
             deepest = max(deepest, level)
-            waiting += [
-                (child, branch.add(_label(tree.span(child))), level + 1) for child in tree.children(node)
-            ]
+            waiting += [(child, branch.add(_label(tree.span(child))), level + 1) for child in tree.children(node)]
             if tree.span(node).hidden:
                 branch.add(_more(tree.span(node).hidden))
     return roots, deepest
@@ -87,8 +85,7 @@ def _headline(tree: TraceTree) -> Iterator[Text]:
         count(tree.spans, "span"),
         count(len(tree.services), "service"),
         count(tree.calls, "call"),
-        in_dollars(tree.cost)
-        + (f" and {count(tree.uncosted, 'call')} of unknown cost" if tree.uncosted else ""),
+        in_dollars(tree.cost) + (f" and {count(tree.uncosted, 'call')} of unknown cost" if tree.uncosted else ""),
         day_range(tree.start_ns or None, tree.end_ns or None),
     )
     yield Text("  ".join(parts))
