@@ -34,7 +34,7 @@ bench-quick:  ## the same on a hundred thousand spans
 	$(PYTHON) bench/run.py --quick
 
 accuracy:  ## measure rules, joins, calls and tokens on the labelled corpus
-	$(PYTHON) fixtures/lab/accuracy.py
+	$(PYTHON) fixtures/lab/accuracy.py --write
 
 build:  ## build the wheel and the source distribution
 	$(PYTHON) -m build

@@ -47,7 +47,7 @@ def column_bytes_per_span(path: Path) -> tuple[float, float]:
     loaded = load([str(path)], compile_lexicon())
     arrays = sum(batch.column_bytes for batch in loaded.batches)
     strings = sum(sys.getsizeof(text) + 8 for batch in loaded.batches for text in batch.texts)
-    return arrays / loaded.spans, (arrays + strings) / loaded.spans
+    return arrays / loaded.spans_read, (arrays + strings) / loaded.spans_read
 
 
 @dataclass(frozen=True, slots=True)

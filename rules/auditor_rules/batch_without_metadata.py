@@ -34,7 +34,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
         )
     return Diagnosis(
         confidence=Confidence.CERTAIN,
-        hop=Hop(case.path.top.service, case.service, HopKind.BATCH),
+        hop=Hop(case.producer or case.path.top.service, case.service, HopKind.BATCH),
         evidence=tuple(evidence),
     )
 

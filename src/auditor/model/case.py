@@ -183,7 +183,7 @@ class Case:
     process_knows_tenant: bool
     """Other spans of the process at the top of the path know a tenant."""
     producer: str
-    """Service at the other end of a link or message id of this way; empty where none is known."""
+    """Service at the other end of a link, message id or batch id of this way; empty where none is known."""
     peers: frozenset[Peer]
     cut: CutMatch | None
     calls: int
