@@ -64,17 +64,14 @@ class Places:
     """Numbers of shapes and processes, by place."""
 
     def __init__(self, table: SpanTable) -> None:
-        shapes: dict[Shape, int] = {}
-        processes: dict[tuple[str, str], int] = {}
-        self.shape = np.array(
-            [shapes.setdefault(place.shape, len(shapes)) for place in table.places], dtype=np.int64
-        )
+        # Numbered by name, never by what was read first: ties are broken by these numbers.
+        names = sorted({place.shape for place in table.places}, key=repr)
+        shapes = {shape: number for number, shape in enumerate(names)}
+        owners = sorted({(place.shape.service, place.instance) for place in table.places})
+        processes = {owner: number for number, owner in enumerate(owners)}
+        self.shape = np.array([shapes[place.shape] for place in table.places], dtype=np.int64)
         self.process = np.array(
-            [
-                processes.setdefault((place.shape.service, place.instance), len(processes))
-                for place in table.places
-            ],
-            dtype=np.int64,
+            [processes[place.shape.service, place.instance] for place in table.places], dtype=np.int64
         )
         self.shapes = list(shapes)
         # Path ids are made of names, not numbers, so that they are the same whatever was read first.

@@ -119,15 +119,18 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     group = np.cumsum(is_new) - 1
     rows = int(group[-1]) + 1 if len(group) else 0
     chosen = order[is_new]
-    tenant_rank = _ranks(tenants)
+    place = _join([place_maps[n][batch.place] for n, batch in enumerate(batches)], np.uint32)
+    parent_key = _join([batch.parent for batch in batches], np.uint64)
     if rows < len(order):
-        chosen, tenant = _choose_copies(order, group, chosen, tenant, tenant_rank, start_ns, duration)
+        chosen, tenant = _choose_copies(
+            order, group, chosen, tenant, _ranks(tenants), start_ns, duration, parent_key, _ranks(places)[place]
+        )
     new_row = np.empty(len(order), dtype=np.int32)
     new_row[order] = group
 
     sparse = _Sparse(batches, text_maps)
-    calls = _choose_calls(new_row[call_row], call_facts, tokens, _ranks(facts))
-    parent_key = _join([batch.parent for batch in batches], np.uint64)[chosen]
+    calls = _choose_calls(new_row[call_row], call_facts, tokens, sparse, facts, texts)
+    parent_key = parent_key[chosen]
     sorted_key = ordered[is_new]
     link_row = new_row[_join([batch.link_row + offsets[n] for n, batch in enumerate(batches)], np.int64)]
     link_key = _join([batch.link_key for batch in batches], np.uint64)
@@ -144,7 +147,7 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
             [np.searchsorted(trace_mixed, mixed[n])[batch.trace] for n, batch in enumerate(batches)],
             np.uint32,
         )[chosen],
-        place=_join([place_maps[n][batch.place] for n, batch in enumerate(batches)], np.uint32)[chosen],
+        place=place[chosen],
         tenant=tenant[chosen],
         start_ns=start_ns[chosen],
         duration_ms=duration[chosen],
@@ -226,13 +229,16 @@ def _choose_copies(
     rank: I64,
     start_ns: I64,
     duration: F32,
+    parent_key: U64,
+    place_rank: I64,
 ) -> tuple[I64, I32]:
     """Of redelivered spans keep the one that ended last; a tenant that any copy has counts."""
     repeated = np.bincount(group)[group] > 1
     rows, groups = order[repeated], group[repeated]
     tenant_order = np.append(rank, -1)[tenant[rows]]
     end = start_ns[rows] + np.nan_to_num(duration[rows].astype(np.float64), nan=-1.0) * 1e6
-    by = np.lexsort((tenant_order, start_ns[rows], end, groups))
+    # Copies that differ in anything that is kept are told apart by it, never by what was read first.
+    by = np.lexsort((place_rank[rows], parent_key[rows], tenant_order, start_ns[rows], end, groups))
     last = np.ones(len(by), dtype=bool)
     last[:-1] = groups[by][1:] != groups[by][:-1]
     chosen = chosen.copy()
@@ -247,11 +253,30 @@ def _choose_copies(
     return chosen, tenant
 
 
-def _choose_calls(row: I32, facts: U32, tokens: U32, facts_rank: I64) -> I64:
+def _choose_calls(
+    row: I32, facts: U32, tokens: U32, sparse: _Sparse, all_facts: Sequence[CallFacts], texts: Sequence[str]
+) -> I64:
     """Of redelivered candidate calls keep the one with the most and largest counts; in the order of rows."""
+    by = np.argsort(row, kind="stable")
+    if not (row[by][1:] == row[by][:-1]).any():
+        return by
     known = (tokens != NO_COUNT).sum(axis=1)
     total = np.where(tokens == NO_COUNT, 0, tokens).astype(np.int64).sum(axis=1)
-    by = np.lexsort((facts_rank[facts], total, known, row))
+    text_rank = np.append(_ranks(texts), -1)
+    by = np.lexsort(
+        (
+            text_rank[sparse.log_id],
+            text_rank[sparse.workflow],
+            text_rank[sparse.user],
+            sparse.searches,
+            sparse.reported,
+            *tokens.T,
+            _ranks(all_facts)[facts],
+            total,
+            known,
+            row,
+        )
+    )
     last = np.ones(len(by), dtype=bool)
     last[:-1] = row[by][1:] != row[by][:-1]
     return by[last]

@@ -38,7 +38,8 @@ def _row(calls: AuditedCalls, call: int, trace_id: str, span_id: str) -> dict[st
     is_row = bool(calls.is_row[call])
     status = STATUSES[calls.status[call]]
     input_total = int(calls.uncached[call] + calls.cache_read[call] + calls.cache_write[call])
-    recovered = status is Status.RECOVERABLE or (status is Status.DIRECT and calls.join[call])
+    # A call that needs no tenant, or one that the roll-up setting counts as carrying it, may have one by a join too.
+    recovered = bool(calls.join[call]) and int(calls.tenant[call]) >= 0
     return {
         "call_id": calls.log_id[call] or f"{trace_id}:{span_id}",
         "trace_id": None if is_row else trace_id,

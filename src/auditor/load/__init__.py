@@ -23,9 +23,6 @@ from auditor.model.lexicon import Lexicon
 from auditor.model.report import InputSummary
 from auditor.model.spans import Batch, SampledSpan
 
-FLUSH_SPANS = 1 << 16
-"""Spans collected before they are turned into columns: what a range of about 64 MB holds."""
-
 
 class Reader(Protocol):
     """Reads the records of one format into a builder."""
@@ -67,7 +64,11 @@ _MARKS = {
     "litellm": (b'"call_type"', b'"response_cost"'),
 }
 _REFUSED = (
-    ({"startTime", "spend", "users", "models"}, "LiteLLM's daily summary holds no calls", "export rows: /spend/logs?summarize=false"),
+    (
+        {"startTime", "spend", "users", "models"},
+        "LiteLLM's daily summary holds no calls",
+        "export rows: /spend/logs?summarize=false",
+    ),
     ({"group_by_day", "teams"}, "a LiteLLM spend report holds no calls", "export rows: /spend/logs/v2"),
 )
 
@@ -113,46 +114,35 @@ def _load_one(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     opened = Opened(source)
-    builders: list[BatchBuilder] = []
-    batches: list[Batch] = []
     bytes_before = sum(summary.bytes for summary in loaded.inputs)
     spans_before = loaded.spans_read
-    notes: list[str] = []
     form: Format | None = None
     reader: Reader | None = None
     builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
     try:
         try:
             for record in opened.records():
-                if form is None:
+                if form is None or reader is None:
                     form = recognise(record, source)
-                if reader is None:
-                    builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
-                    builders.append(builder)
                     reader = form.reader(builder)
                 _read(reader, builder, record)
-                if len(builder.span_hex) >= FLUSH_SPANS:
-                    batches.append(builder.finish())
-                    reader = None
-                    if progress is not None:
-                        done = sum(len(batch.key) for batch in batches)
-                        progress(bytes_before + opened.bytes_read, spans_before + done)
+                builder.flush_if_full()
+                if progress is not None and not builder.span_hex:
+                    progress(bytes_before + opened.bytes_read, spans_before + builder.spans_done)
         except BrokenCompressionError as error:
-            if not builders:
+            if reader is None:
                 raise InputError(f"{source.name}: {error}") from error
             builder.reject(0, opened.bytes_read, str(error))
     finally:
         opened.close()
     if form is None:
         raise InputError(f"{source.name}: empty, nothing to read")
-    if reader is not None:
-        batches.append(builder.finish())
-    loaded.batches += batches
-    loaded.inputs.append(_summary(source, form, opened, builders, batches, notes))
-    for builder in builders:
-        loaded.sample += [entry for _, _, entry in builder.sample]
-        loaded.corrupt_counts += builder.corrupt_counts
-        loaded.dropped_copies += builder.dropped_copies
+    builder.flush()
+    loaded.batches += builder.batches
+    loaded.inputs.append(_summary(source, form, opened, builder))
+    loaded.sample += [entry for _, _, entry in builder.sample]
+    loaded.corrupt_counts += builder.corrupt_counts
+    loaded.dropped_copies += builder.dropped_copies
 
 
 def _read(reader: Reader, builder: BatchBuilder, record: Record) -> None:
@@ -210,29 +200,21 @@ def recognise(record: Record, source: Source) -> Format:
     )
 
 
-def _summary(
-    source: Source,
-    form: Format,
-    opened: Opened,
-    builders: list[BatchBuilder],
-    batches: list[Batch],
-    notes: list[str],
-) -> InputSummary:
-    starts = [batch.start_ns[batch.start_ns > 0] for batch in batches]
+def _summary(source: Source, form: Format, opened: Opened, builder: BatchBuilder) -> InputSummary:
+    starts = [batch.start_ns[batch.start_ns > 0] for batch in builder.batches]
     known = np.concatenate(starts) if starts else np.empty(0, dtype=np.int64)
-    rejections = [rejection for builder in builders for rejection in builder.rejections]
     return InputSummary(
         path=source.name,
         format=form.name,
-        vocabularies=tuple(sorted({name for builder in builders for name in builder.vocabularies})),
+        vocabularies=tuple(sorted(builder.vocabularies)),
         bytes=source.size or opened.bytes_read,
-        records=sum(builder.records for builder in builders),
-        spans=sum(len(batch.key) for batch in batches),
-        rejected=sum(builder.rejected for builder in builders),
-        rejections=tuple(rejections[:20]),
+        records=builder.records,
+        spans=builder.spans_done,
+        rejected=builder.rejected,
+        rejections=tuple(builder.rejections),
         start_ns=int(known.min()) if known.size else None,
         end_ns=int(known.max()) if known.size else None,
-        notes=tuple(notes),
+        notes=(),
     )
 
 

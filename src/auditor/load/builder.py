@@ -10,12 +10,13 @@ import base64
 import binascii
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from heapq import heappush, heappushpop
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
@@ -52,16 +53,22 @@ PRESENCE_BELOW = Field.TENANT * RANKS
 """Codes below tell by their presence; their values are not read."""
 CALL_FROM = CALL_FIELDS_FROM * RANKS
 
+FLUSH_SPANS = 1 << 15
+"""Spans that are collected before they are turned into columns: about 10 MB of text and numbers."""
 NO_PARENT = "0" * 16
+HASHED_BYTES = 64
+"""Longer ids are brought to this size before they are hashed."""
 SAMPLE_SIZE = 512
 """Spans kept to look for unknown tenant keys: those with the smallest ids, so that the choice has no order."""
 KEPT_REJECTIONS = 20
 MAX_SAMPLED_TEXT = 128
 
+T = TypeVar("T", bound=Hashable)
+
 Hit = tuple[int, Any]
 """Code of a known attribute key, and the value."""
 
-_ID_FIELDS = {
+ID_FIELDS = {
     Field.BATCH_ID: IdKind.BATCH,
     Field.RESPONSE_ID: IdKind.RESPONSE,
     Field.MESSAGE_ID: IdKind.MESSAGE,
@@ -98,6 +105,10 @@ class ResourceFacts:
     feature: str
     user: str
     workflow: str
+    policy: int = -1
+    """Number of the combination of tenants, environment, feature, user and workflow: few per system."""
+    places: dict[str, dict[int, int]] = field(default_factory=dict)
+    """For the reader: by scope, the place of each role, kind and remoteness seen so far."""
 
 
 class SpanFacts(NamedTuple):
@@ -110,7 +121,11 @@ class SpanFacts(NamedTuple):
 
 
 class BatchBuilder:
-    """Collects spans and yields one ``Batch``; strings are interned on the way."""
+    """Collects the spans of one input and yields them as one ``Batch`` after another.
+
+    Strings are interned on the way. The tables of the batches are one and the same and grow from batch to batch,
+    so that what a reader has looked up once stays good for the whole input.
+    """
 
     def __init__(self, lexicon: Lexicon, *, input_number: int, explain_trace: str | None = None) -> None:
         self.lexicon = lexicon
@@ -126,6 +141,8 @@ class BatchBuilder:
         self.marks: list[tuple[int, int, int]] = []
         self.sample: list[tuple[int, int, SampledSpan]] = []
         self.sample_below = 1 << 64
+        self.batches: list[Batch] = []
+        self.spans_done = 0
 
         self.trace_hex: list[str] = []
         self.span_hex: list[str] = []
@@ -137,7 +154,7 @@ class BatchBuilder:
 
         self.call_row: list[int] = []
         self.call_facts: list[int] = []
-        self.tokens: list[tuple[int, ...]] = []
+        self.tokens: list[Sequence[int]] = []
         self.call_user: list[int] = []
         self.call_workflow: list[int] = []
         self.call_line: list[int] = []
@@ -146,19 +163,18 @@ class BatchBuilder:
         self.link_trace: list[str] = []
         self.link_span: list[str] = []
         self.id_row: list[int] = []
-        self.id_kind: list[int] = []
-        self.id_hash: list[int] = []
+        self.id_kind: list[IdKind] = []
+        self.id_text: list[str] = []
         self.extra_call: list[int] = []
         self.extra_searches: list[int] = []
         self.extra_cost: list[int] = []
         self.extra_log_id: list[int] = []
 
-        self._places: dict[Place, int] = {}
-        self._tenants: dict[tuple[TenantTag, ...], int] = {}
-        self._facts: dict[CallFacts, int] = {}
-        self._texts: dict[str, int] = {}
-        self._shape_codes: dict[tuple[int, str, int, bool | None, Role, bool], int] = {}
-        self._resources: dict[tuple[Any, ...], ResourceFacts] = {}
+        self._places: Table[Place] = Table()
+        self._tenants: Table[tuple[TenantTag, ...]] = Table()
+        self._facts: Table[CallFacts] = Table()
+        self._texts: Table[str] = Table()
+        self._policies: Table[tuple[Any, ...]] = Table()
 
     # -- what readers call ---------------------------------------------------------------------------
 
@@ -184,7 +200,7 @@ class BatchBuilder:
                 hits.append((codes[key], value))
         found = self._first_values(hits)
         tenants, _ = self.tenant_tags(hits)
-        return ResourceFacts(
+        facts = ResourceFacts(
             service=service or "unknown_service",
             instance=instance,
             language=language,
@@ -195,6 +211,10 @@ class BatchBuilder:
             user=self.identity(found.get(Field.USER)),
             workflow=self.identity(found.get(Field.WORKFLOW)),
         )
+        facts.policy = self._policies.code(
+            (facts.tenants, facts.environment, facts.feature, facts.user, facts.workflow)
+        )
+        return facts
 
     def place_code(
         self,
@@ -209,8 +229,7 @@ class BatchBuilder:
     ) -> int:
         """Intern where a span stands."""
         shape = Shape(resource.service, kind, role, remote, scope, provider_api, resource.language, is_row)
-        place = Place(shape, resource.instance)
-        return self._places.setdefault(place, len(self._places))
+        return self._places.code(Place(shape, resource.instance))
 
     def is_dropped_copy(self, hits: Sequence[Hit]) -> bool:
         """Say whether the span is an unfinished copy of another one."""
@@ -252,7 +271,7 @@ class BatchBuilder:
                 usage_in_event = True
                 hits = [*hits, *event_hits]
                 found = of_events | found
-        for field, kind_of_id in _ID_FIELDS.items():
+        for field, kind_of_id in ID_FIELDS.items():
             if field in found and (value := self.identity(found[field])):
                 self.add_id(row, kind_of_id, value)
         has_usage = bool(USAGE_FIELDS & found.keys())
@@ -294,7 +313,7 @@ class BatchBuilder:
         """Note that the span of ``row`` carries an id that others may share."""
         self.id_row.append(row)
         self.id_kind.append(kind)
-        self.id_hash.append(hash_text(value))
+        self.id_text.append(value)
 
     def wants_sample(self, span: str) -> bool:
         """Say whether a span belongs to the sample for unknown keys, as far as is known now."""
@@ -306,7 +325,8 @@ class BatchBuilder:
     def add_sample(self, span: str, sampled: Sequence[tuple[str, str]], *, is_call: bool, has_tenant: bool) -> None:
         """Keep the unknown attributes of a span."""
         number = int(span, 16)
-        entry = (-number, len(self.span_hex), SampledSpan(number, is_call, has_tenant, tuple(sampled)))
+        row = self.spans_done + len(self.span_hex)
+        entry = (-number, row, SampledSpan(number, is_call, has_tenant, tuple(sampled)))
         if len(self.sample) < SAMPLE_SIZE:
             heappush(self.sample, entry)
         else:
@@ -407,7 +427,7 @@ class BatchBuilder:
     def _intern_tenants(self, tags: tuple[TenantTag, ...]) -> int:
         if not tags:
             return -1
-        return self._tenants.setdefault(tags, len(self._tenants))
+        return self._tenants.code(tags)
 
     def _operation(self, hits: list[Hit]) -> Operation | None:
         for code, value in sorted(hits, key=_code):
@@ -441,8 +461,9 @@ class BatchBuilder:
         text = text_of(value)
         return "" if self.lexicon.is_placeholder(text) or text.startswith("{") else text
 
-    def _text(self, value: str) -> int:
-        return self._texts.setdefault(value, len(self._texts)) if value else -1
+    def text_code(self, value: str) -> int:
+        """Intern a text; -1 for an empty one."""
+        return self._texts.code(value) if value else -1
 
     def _add_call(
         self,
@@ -516,17 +537,29 @@ class BatchBuilder:
         log_id: str = "",
     ) -> None:
         """Append a candidate call that the span of ``row`` describes; ``counts`` as in ``TOKEN_COLUMNS``."""
+        self.add_extra(searches=searches, cost=cost, log_id=log_id)
+        self.add_known_call(
+            row, self._facts.code(facts), counts, self.text_code(user), self.text_code(workflow), line
+        )
+
+    def add_known_call(
+        self, row: int, facts: int, counts: Sequence[int], user: int, workflow: int, line: int
+    ) -> None:
+        """Append a candidate call whose facts and texts have their codes already."""
+        self.call_row.append(row)
+        self.call_facts.append(facts)
+        self.tokens.append(counts)
+        self.call_user.append(user)
+        self.call_workflow.append(workflow)
+        self.call_line.append(line)
+
+    def add_extra(self, *, searches: int | None, cost: int | None, log_id: str = "") -> None:
+        """Note what few calls have, for the call that is added next."""
         if searches is not None or cost is not None or log_id:
             self.extra_call.append(len(self.call_row))
             self.extra_searches.append(NO_COUNT if searches is None else searches)
             self.extra_cost.append(-1 if cost is None else cost)
-            self.extra_log_id.append(self._text(log_id))
-        self.call_row.append(row)
-        self.call_facts.append(self._facts.setdefault(facts, len(self._facts)))
-        self.tokens.append(counts)
-        self.call_user.append(self._text(user))
-        self.call_workflow.append(self._text(workflow))
-        self.call_line.append(line)
+            self.extra_log_id.append(self.text_code(log_id))
 
     def _counts(self, found: dict[Field, Any]) -> tuple[int, ...]:
         """Token counts in the order of ``TOKEN_COLUMNS``; a missing or corrupt count is ``NO_COUNT``."""
@@ -535,7 +568,7 @@ class BatchBuilder:
                 if (field := _DETAIL_FIELDS.get(key)) is not None:
                     found.setdefault(field, value)
         counts = []
-        for field in _TOKEN_FIELDS:
+        for field in TOKEN_FIELDS:
             value = found.get(field)
             count = None if value is None else count_of(value)
             if count is None and value is not None and not _is_nan(value):
@@ -567,9 +600,9 @@ class BatchBuilder:
         ]
         for row in bad:
             self.reject(*self.position_of(row), "a span has no readable trace id, span id or parent id")
-        self.trace_hex = [text or "0" * 32 for text in traces]
-        self.span_hex = [text or NO_PARENT for text in spans]
-        self.parent_hex = [text or NO_PARENT for text in parents]
+        self.trace_hex[:] = [text or "0" * 32 for text in traces]
+        self.span_hex[:] = [text or NO_PARENT for text in spans]
+        self.parent_hex[:] = [text or NO_PARENT for text in parents]
         if bad:
             self._take_out(set(bad))
 
@@ -578,24 +611,24 @@ class BatchBuilder:
         new_row = {row: number for number, row in enumerate(keep)}
         for name in ("trace_hex", "span_hex", "parent_hex", "place", "tenant", "start", "end"):
             column = getattr(self, name)
-            setattr(self, name, [column[row] for row in keep])
+            column[:] = [column[row] for row in keep]
         calls = [number for number, row in enumerate(self.call_row) if row in new_row]
         new_call = {call: number for number, call in enumerate(calls)}
-        self.call_row = [new_row[self.call_row[call]] for call in calls]
+        self.call_row[:] = [new_row[self.call_row[call]] for call in calls]
         for name in ("call_facts", "tokens", "call_user", "call_workflow", "call_line"):
             column = getattr(self, name)
-            setattr(self, name, [column[call] for call in calls])
+            column[:] = [column[call] for call in calls]
         for index, renumber, others in (
             ("link_row", new_row, ("link_trace", "link_span")),
-            ("id_row", new_row, ("id_kind", "id_hash")),
+            ("id_row", new_row, ("id_kind", "id_text")),
             ("extra_call", new_call, ("extra_searches", "extra_cost", "extra_log_id")),
         ):
             column = getattr(self, index)
             kept = [number for number, row in enumerate(column) if row in renumber]
-            setattr(self, index, [renumber[column[number]] for number in kept])
+            column[:] = [renumber[column[number]] for number in kept]
             for name in others:
                 other = getattr(self, name)
-                setattr(self, name, [other[number] for number in kept])
+                other[:] = [other[number] for number in kept]
         self.names = {new_row[row]: name for row, name in self.names.items() if row in new_row}
 
     def _repair_links(self) -> None:
@@ -605,70 +638,118 @@ class BatchBuilder:
             for row, trace_text, span_text in zip(self.link_row, self.link_trace, self.link_span, strict=True)
             if (trace := canonical_id(trace_text, 16)) and (span := canonical_id(span_text, 8)) and span.strip("0")
         ]
-        self.link_row = [row for row, _, _ in links]
-        self.link_trace = [trace for _, trace, _ in links]
-        self.link_span = [span for _, _, span in links]
+        self.link_row[:] = [row for row, _, _ in links]
+        self.link_trace[:] = [trace for _, trace, _ in links]
+        self.link_span[:] = [span for _, _, span in links]
+
+    def flush_if_full(self) -> None:
+        """Put what was collected into ``batches`` once it is enough for one."""
+        if len(self.span_hex) >= FLUSH_SPANS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what was collected into ``batches``, unless there is nothing."""
+        if self.span_hex:
+            self.batches.append(self.finish())
 
     def finish(self) -> Batch:
-        """Turn what was collected into columns; spans whose ids cannot be read are rejected here."""
-        if not (
-            set(map(len, self.trace_hex)) <= {32}
-            and set(map(len, self.span_hex)) <= {16}
-            and set(map(len, self.parent_hex)) <= {16}
-            and is_hex(self.trace_hex)
-            and is_hex(self.span_hex)
-            and is_hex(self.parent_hex)
-        ):
+        """Turn what was collected into columns and start over; spans without readable ids are rejected here."""
+        ids = self._id_columns()
+        if ids is None:
             self._repair_ids()
+            ids = self._id_columns()
+            assert ids is not None, "repaired ids are plain hex"
+        halves, key, parent = ids
         self._repair_links()
-        spans = len(self.span_hex)
-        halves = hex_columns(self.trace_hex, 16)
-        key = hex_columns(self.span_hex, 8)[:, 0]
-        parent = hex_columns(self.parent_hex, 8)[:, 0]
         mixed = mix(halves[:, 0], halves[:, 1])
         key = key ^ mixed
         parent = np.where(parent == 0, np.uint64(0), parent ^ mixed)
         _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
-        start = np.array(self.start, dtype=np.int64)
-        end = np.array(self.end, dtype=np.int64)
+        start = column_of(self.start, np.int64)
+        end = column_of(self.end, np.int64)
         duration = np.where(end > 0, np.maximum(end - start, 0) / 1e6, np.nan).astype(np.float32)
         link_halves = hex_columns(self.link_trace, 16)
-        names = {int(key[row]): name for row, name in self.names.items()}
-        return Batch(
+        tokens = np.fromiter(
+            chain.from_iterable(self.tokens), np.uint32, len(TOKEN_COLUMNS) * len(self.tokens)
+        )
+        batch = Batch(
             key=key,
             parent=parent,
             trace=inverse.astype(np.uint32),
-            place=np.array(self.place, dtype=np.uint32),
-            tenant=np.array(self.tenant, dtype=np.int32),
+            place=column_of(self.place, np.uint32),
+            tenant=column_of(self.tenant, np.int32),
             start_ns=start,
             duration_ms=duration,
-            trace_ids=halves[first] if spans else np.empty((0, 2), dtype=np.uint64),
-            call_row=np.array(self.call_row, dtype=np.uint32),
-            call_facts=np.array(self.call_facts, dtype=np.uint32),
-            tokens=np.array(self.tokens, dtype=np.uint32).reshape(-1, len(TOKEN_COLUMNS)),
-            call_user=np.array(self.call_user, dtype=np.int32),
-            call_workflow=np.array(self.call_workflow, dtype=np.int32),
-            call_line=np.array(self.call_line, dtype=np.uint32),
+            trace_ids=halves[first],
+            call_row=column_of(self.call_row, np.uint32),
+            call_facts=column_of(self.call_facts, np.uint32),
+            tokens=tokens.reshape(-1, len(TOKEN_COLUMNS)),
+            call_user=column_of(self.call_user, np.int32),
+            call_workflow=column_of(self.call_workflow, np.int32),
+            call_line=column_of(self.call_line, np.uint32),
             call_input=np.full(len(self.call_row), self.input_number, dtype=np.uint16),
-            link_row=np.array(self.link_row, dtype=np.uint32),
+            link_row=column_of(self.link_row, np.uint32),
             link_key=hex_columns(self.link_span, 8)[:, 0] ^ mix(link_halves[:, 0], link_halves[:, 1]),
-            id_row=np.array(self.id_row, dtype=np.uint32),
-            id_kind=np.array(self.id_kind, dtype=np.uint8),
-            id_hash=np.array(self.id_hash, dtype=np.uint64),
-            extra_call=np.array(self.extra_call, dtype=np.uint32),
-            extra_searches=np.array(self.extra_searches, dtype=np.uint32),
-            extra_cost_pico=np.array(self.extra_cost, dtype=np.int64),
-            extra_log_id=np.array(self.extra_log_id, dtype=np.int32),
-            places=list(self._places),
-            tenants=list(self._tenants),
-            facts=list(self._facts),
-            texts=list(self._texts),
-            names=names,
+            id_row=column_of(self.id_row, np.uint32),
+            id_kind=column_of(self.id_kind, np.uint8),
+            id_hash=hash_texts(self.id_text),
+            extra_call=column_of(self.extra_call, np.uint32),
+            extra_searches=column_of(self.extra_searches, np.uint32),
+            extra_cost_pico=column_of(self.extra_cost, np.int64),
+            extra_log_id=column_of(self.extra_log_id, np.int32),
+            places=self._places.entries,
+            tenants=self._tenants.entries,
+            facts=self._facts.entries,
+            texts=self._texts.entries,
+            names={int(key[row]): name for row, name in self.names.items()},
         )
+        self.spans_done += len(self.span_hex)
+        self._start_over()
+        return batch
+
+    def _id_columns(self) -> tuple[U64, U64, U64] | None:
+        """Trace ids (two columns), span ids and parent ids; ``None`` when one of them is not plain hex."""
+        traces = plain_hex(self.trace_hex, 16)
+        spans = plain_hex(self.span_hex, 8)
+        parents = plain_hex(self.parent_hex, 8)
+        if traces is None or spans is None or parents is None:
+            return None
+        if not spans.all() or not traces.any(axis=1).all():
+            return None
+        return traces, spans[:, 0], parents[:, 0]
+
+    def _start_over(self) -> None:
+        """Empty the columns in place: a reader may hold on to the lists."""
+        for column in (
+            self.trace_hex, self.span_hex, self.parent_hex, self.place, self.tenant, self.start, self.end,
+            self.call_row, self.call_facts, self.tokens, self.call_user, self.call_workflow, self.call_line,
+            self.link_row, self.link_trace, self.link_span, self.id_row, self.id_kind, self.id_text,
+            self.extra_call, self.extra_searches, self.extra_cost, self.extra_log_id, self.marks,
+        ):  # fmt: skip
+            column.clear()
+        self.names.clear()
 
 
-_FIELDS = {int(field): field for field in Field}
-_TOKEN_FIELDS = (
+class Table(Generic[T]):
+    """Interned values: each has a code, which is its place among the entries."""
+
+    __slots__ = ("_codes", "entries")
+
+    def __init__(self) -> None:
+        self._codes: dict[T, int] = {}
+        self.entries: list[T] = []
+
+    def code(self, entry: T) -> int:
+        """Code of a value, a new one for a new value."""
+        code = self._codes.get(entry)
+        if code is None:
+            code = self._codes[entry] = len(self.entries)
+            self.entries.append(entry)
+        return code
+
+
+_FIELDS = {int(entry): entry for entry in Field}
+TOKEN_FIELDS = (
     Field.INPUT_TOKENS,
     Field.OUTPUT_TOKENS,
     Field.CACHE_READ,
@@ -706,6 +787,11 @@ def _code(hit: Hit) -> int:
     return hit[0]
 
 
+def role_of_kind(kind: Kind, presence: int) -> Role:
+    """Read the role of a span without attributes that tell one by their values."""
+    return _KIND_ROLES.get(kind) or role_of_presence(presence, {})
+
+
 def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:
     """Read the role of a span whose kind does not tell."""
     if presence >> Field.ROLE_SERVER & 1:
@@ -719,9 +805,16 @@ def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:
     return Role.OTHER
 
 
-def hash_text(text: str) -> int:
-    """Hash an id to 64 bits, the same on every machine."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+def hash_texts(texts: Sequence[str]) -> U64:
+    """Hash ids to 64 bits, the same on every machine, all at once: a splitmix64 step for every eight bytes."""
+    data = [text.encode("utf-8", "surrogatepass") for text in texts]
+    if any(len(entry) > HASHED_BYTES for entry in data):
+        data = [blake2b(entry).digest() if len(entry) > HASHED_BYTES else entry for entry in data]
+    words = np.array(data, dtype=f"S{HASHED_BYTES}").view("<u8").astype(np.uint64).reshape(-1, HASHED_BYTES // 8)
+    found = np.zeros(len(data), dtype=np.uint64)
+    for column in range(words.shape[1]):
+        found = mix(found, words[:, column])
+    return found
 
 
 def text_of(value: Any) -> str:
@@ -815,20 +908,34 @@ def _entries_of_tags(value: Any) -> list[tuple[str, str]]:
     ]
 
 
-def is_hex(texts: list[str]) -> bool:
-    """Say whether all texts are plain hex digits."""
-    joined = "".join(texts)
+def plain_hex(texts: list[str], width: int) -> U64 | None:
+    """Convert ids of ``width`` bytes to big-endian 64-bit columns; ``None`` unless all are hex of that length.
+
+    The ids are joined with line ends between them, which ``fromhex`` skips like any white space. With all the
+    separators in their places and as many bytes as there should be, no id can be longer, shorter or spaced.
+    """
+    joined = "\n".join(texts)
+    step = 2 * width + 1
+    if texts and (len(joined) != step * len(texts) - 1 or joined[2 * width :: step].strip("\n")):
+        return None
     try:
-        return len(bytes.fromhex(joined)) * 2 == len(joined)
+        data = bytes.fromhex(joined)
     except ValueError:
-        return False
+        return None
+    if len(data) != width * len(texts):
+        return None
+    return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(-1, width // 8)
 
 
 def hex_columns(texts: list[str], width: int) -> U64:
     """Convert ids of ``width`` bytes to big-endian 64-bit columns; the texts are canonical hex."""
-    joined = "".join(texts)
-    data = bytes.fromhex(joined)
+    data = bytes.fromhex("".join(texts))
     return np.frombuffer(data, dtype=">u8").astype(np.uint64).reshape(-1, width // 8)
+
+
+def column_of(numbers: Sequence[int], dtype: type[np.generic]) -> np.ndarray:
+    """Turn numbers into a column."""
+    return np.fromiter(numbers, dtype, len(numbers))
 
 
 def canonical_id(value: object, width: int) -> str | None:

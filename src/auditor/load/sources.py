@@ -173,11 +173,11 @@ class Opened:
 
     def _read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; where the data breaks off, what came before, and then nothing."""
-        assert self._stream is not None
+        stream = self._stream
         parts = []
-        while size > 0 and self._broken is None:
+        while size > 0 and stream is not None and self._broken is None:
             try:
-                part = self._stream.read(size)
+                part = stream.read(size)
             except BrokenCompressionError as error:
                 self._broken = error
                 break
@@ -223,27 +223,27 @@ class Opened:
                 end = size if end < 0 else end
                 record = view[start:end]
                 # Alone in the file, or on the last line, a value needs no second look.
-                is_last = end + 1 >= size
-                if not is_last and not _is_complete(record, exactly=is_first):
+                is_line = end + 1 >= size or _is_complete(record, exactly=is_first)
+                if not is_line:
                     record.release()
                     end = _end_of_value(view, start)
                     record = view[start:end]
                 is_first = False
                 try:
                     yield record, line, start
-                    line += _newlines(record) if end < size and mapped[end] != 0x0A else 0
+                    line += 1 if is_line else _newlines(record)
                 finally:
                     record.release()
                 self.bytes_read = end
-                start = end
+                start = end + 1 if is_line else end
         finally:
             view.release()
             self.bytes_read = size
 
     def _streamed_records(self) -> Iterator[Record]:
         window = bytearray(self._peeked.removeprefix(BOM))
+        line, dropped = 1, len(self._peeked) - len(window)
         self._peeked = b""
-        line, dropped = 1, 0
         start = searched = 0
         is_first, at_end = True, False
         while True:
@@ -268,12 +268,23 @@ class Opened:
                 break
             end = len(window) if end < 0 else end
             if end < len(window) and not _is_complete(window[start:end], exactly=is_first):
+                # The value goes on, or breaks off; reading on tells which.
                 while (found := _try_end(window, start)) is None and not at_end:
                     at_end = not self._fill(window)
                 end = _next_opening(window, start) if found is None else found
             is_first = False
-            yield bytes(window[start:end]), line, dropped + start
-            line += window.count(b"\n", start, end)
+            if start == 0 and end == len(window):
+                # All that there is: handed over as it stands, for it may be large.
+                window, whole = bytearray(), window
+                yield memoryview(whole), line, dropped
+                line += whole.count(b"\n")
+                dropped += end
+                start = searched = 0
+                continue
+            with memoryview(window) as view:
+                record = bytes(view[start:end])
+            yield record, line, dropped + start
+            line += record.count(b"\n")
             start = searched = end
         self.bytes_read = dropped + len(window)
         if self._broken is not None:
@@ -281,13 +292,13 @@ class Opened:
 
     def _fill(self, window: bytearray) -> bool:
         """Read on, twice as much each time that a value does not end; ``False`` at the end of the input."""
-        if len(window) > MAX_RECORD:
-            raise InputError(f"{self.source.name}: a single JSON value is larger than {MAX_RECORD >> 30} GiB")
         before = len(window)
         wanted = max(CHUNK, before)
         while wanted > 0 and (part := self._read(min(wanted, CHUNK))):
             window += part
             wanted -= len(part)
+            if len(window) > MAX_RECORD:
+                raise InputError(f"{self.source.name}: a single JSON value is larger than {MAX_RECORD >> 30} GiB")
         return len(window) > before
 
     def _drop_line(self, window: bytearray) -> int:
@@ -410,27 +421,20 @@ def _is_complete(record: bytearray | memoryview, *, exactly: bool) -> bool:
 
 
 def values_in(view: memoryview, line: int, byte: int) -> Iterator[Record]:
-    """Cut a record that holds several values back to back."""
-    yield from ((value, at_line, byte + at_byte) for value, at_line, at_byte in _values(view, 0, line, None))
-
-
-def _values(view: memoryview, start: int, line: int, opened: Opened | None) -> Iterator[Record]:
-    """Cut values that follow one another, or span lines; a broken value ends before the next line that opens one."""
-    size = len(view)
+    """Cut a record that holds several values back to back; a broken one ends before a line that opens the next."""
+    start = 0
     while True:
-        while start < size and view[start] in b" \t\r\n":
-            line += view[start] == 0x0A
-            start += 1
-        if start >= size:
+        blank = _end_of_blank(view, start)
+        line += _newlines(view[start:blank])
+        start = blank
+        if start >= len(view):
             return
         end = _end_of_value(view, start)
         record = view[start:end]
-        yield record, line, start
+        yield record, line, byte + start
         line += _newlines(record)
         record.release()
         start = end
-        if opened is not None:
-            opened.bytes_read = end
 
 
 def _newlines(record: memoryview) -> int:

@@ -1,0 +1,396 @@
+"""Reads decoded spans into a ``BatchBuilder``.
+
+A span is described in one of two ways that agree. The slow one decodes all known attributes and asks the builder
+what they mean. The fast one looks at the raw bytes of those that decide, and uses what the slow one said of the
+first span with the same bytes: see ``auditor.load.plans``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from auditor.load.builder import (
+    CALL_FROM,
+    MAX_SAMPLED_TEXT,
+    NO_PARENT,
+    BatchBuilder,
+    Hit,
+    ResourceFacts,
+    count_of,
+    pico_of,
+    text_of,
+)
+from auditor.load.otlp_types import Event, KeyValue, Link, Resource, Span
+from auditor.load.otlp_values import ABSENT, decode_value
+from auditor.load.plans import (
+    ENTRIES,
+    KINDS,
+    Facts,
+    Memory,
+    Outcome,
+    Plan,
+    plan_for,
+    role_number,
+    role_of_number,
+)
+from auditor.model.spans import NO_COUNT, TOKEN_COLUMNS
+
+CACHED_VALUE = 96
+"""Longest raw value that is worth remembering."""
+CACHED_VALUES = 1 << 16
+CACHED_IDS = 1 << 14
+CACHED_PLANS = 1 << 13
+CACHED_PLAN_KEYS = 256
+"""Most attributes of a span whose plan is worth remembering."""
+CACHED_RESOURCES = 1 << 14
+CACHED_OUTCOMES = 1 << 15
+CACHED_FACTS = 1 << 10
+"""Most bytes of facts that are worth remembering an outcome for."""
+NOTHING = 2
+"""Bytes of an empty list: ``[]``."""
+HIGHEST_KIND = len(KINDS) - 1
+HAS_REMOTE = 0x100
+IS_REMOTE = 0x200
+REMOTE_FLAGS = HAS_REMOTE | IS_REMOTE
+STATUS_ERROR = 2
+NO_COUNTS = [NO_COUNT] * len(TOKEN_COLUMNS)
+
+Group = tuple[ResourceFacts, str, Iterable[Span]]
+"""Spans of one resource and one scope."""
+Described = tuple[int, int]
+"""Number of a span's role, and code of its tenants."""
+
+_resource = msgspec.json.Decoder(Resource)
+_events = msgspec.json.Decoder(list[Event])
+_links = msgspec.json.Decoder(list[Link])
+_tells_usage = re.compile(rb"sage|token[._]count").search
+_tells_chunks = re.compile(rb'"name"\s*:\s*"[^"]*[cC][hH][uU][nN][kK]').search
+
+
+class SpanReader:
+    """Reads spans into a ``BatchBuilder``; without ``fast``, every span takes the slow path."""
+
+    def __init__(self, builder: BatchBuilder, *, fast: bool) -> None:
+        self._builder = builder
+        self._fast = fast
+        self._resources: dict[bytes, ResourceFacts] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._memory = Memory()
+        self._outcomes = 0
+        self._values: dict[bytes, Any] = {}
+        self._counts: dict[bytes, int] = {}
+        self._ids: dict[bytes, str] = {}
+
+    def resource(self, raw: msgspec.Raw) -> ResourceFacts:
+        """Read a resource; the same bytes are read once."""
+        data = bytes(raw)
+        facts = self._resources.get(data)
+        if facts is None:
+            attributes = _resource.decode(data).attributes if data not in (b"", b"null") else []
+            facts = self._builder.resource((pair.key, self._value(pair.value)) for pair in attributes)
+            if len(self._resources) >= CACHED_RESOURCES:
+                self._resources.clear()
+            self._resources[data] = facts
+        return facts
+
+    def read(self, groups: Iterable[Group], line: int) -> None:
+        """Append spans of one record. Most of the time goes here: the loop calls nothing that it can avoid."""
+        builder = self._builder
+        explained = builder.explain_trace
+        traces, ids, parents = builder.trace_hex, builder.span_hex, builder.parent_hex
+        place_codes, tenant_codes = builder.place, builder.tenant
+        starts, ends = builder.start, builder.end
+        plans = self._plans
+        for resource, scope, spans in groups:
+            places = resource.places.get(scope)
+            if places is None:
+                places = resource.places[scope] = {}
+            for span in spans:
+                attributes = span.attributes
+                try:
+                    plan = plans[tuple([pair.key for pair in attributes])]
+                except KeyError:
+                    plan = self._new_plan(attributes)
+                kind = span.kind
+                if kind > HIGHEST_KIND or kind < 0:
+                    kind = 0
+                if plan.is_simple and len(span.events) <= NOTHING:
+                    role = plan.roles[kind]
+                    tenant = resource.tenant_code
+                    if plan.tenant >= 0:
+                        try:
+                            tenant, _ = plan.known_tenants[tenant][bytes(attributes[plan.tenant].value)]
+                        except KeyError:
+                            tenant, _ = self._new_tenant(plan, resource, attributes)
+                    if kind in plan.sampled_kinds:
+                        self._sample(span, is_call=False, has_tenant=tenant >= 0)
+                else:
+                    described = self._describe(plan, resource, span, kind, line)
+                    if described is None:
+                        continue
+                    role, tenant = described
+                where = role | kind | (span.flags & REMOTE_FLAGS) >> 5
+                try:
+                    place = places[where]
+                except KeyError:
+                    place = places[where] = self._new_place(resource, scope, where)
+                if len(span.links) > NOTHING:
+                    self._read_links(span.links)
+                if explained is not None and span.traceId.lower() == explained:
+                    builder.names[len(ids)] = span.name
+                traces.append(span.traceId)
+                ids.append(span.spanId)
+                parents.append(span.parentSpanId or NO_PARENT)
+                place_codes.append(place)
+                tenant_codes.append(tenant)
+                starts.append(span.startTimeUnixNano)
+                ends.append(span.endTimeUnixNano)
+
+    # -- what is remembered --------------------------------------------------------------------------
+
+    def _value(self, raw: msgspec.Raw) -> Any:
+        """Decode an attribute value; low-cardinality ones are remembered."""
+        data = bytes(raw)
+        if len(data) > CACHED_VALUE:
+            return decode_value(data)
+        value = self._values.get(data, ABSENT)
+        if value is ABSENT:
+            value = decode_value(data)
+            if len(self._values) < CACHED_VALUES:
+                self._values[data] = value
+        return value
+
+    def _new_plan(self, attributes: Sequence[KeyValue]) -> Plan:
+        keys = tuple(pair.key for pair in attributes)
+        plan = plan_for(keys, self._builder.lexicon, self._memory)
+        if len(keys) <= CACHED_PLAN_KEYS and len(self._plans) < CACHED_PLANS:
+            self._plans[tuple(map(sys.intern, keys))] = plan
+        return plan
+
+    def _new_place(self, resource: ResourceFacts, scope: str, where: int) -> int:
+        role, provider_api = role_of_number(where)
+        remote = bool(where & IS_REMOTE >> 5) if where & HAS_REMOTE >> 5 else None
+        return self._builder.place_code(resource, scope, KINDS[where & 7], remote, role, provider_api)
+
+    def _new_tenant(self, plan: Plan, resource: ResourceFacts, attributes: Sequence[KeyValue]) -> tuple[int, str]:
+        """Code of the span's tenants, and the placeholder that stood where one should be."""
+        tags, placeholder = self._builder.tenant_tags(
+            [(code, self._value(attributes[at].value)) for code, at in plan.tenants]
+        )
+        found = self._builder.with_resource(tags, resource), placeholder
+        known = plan.known_tenants.setdefault(resource.tenant_code, {})
+        if len(known) < CACHED_VALUES:
+            known[_joined(attributes, plan.tenant_positions)] = found
+        return found
+
+    # -- the fast path -------------------------------------------------------------------------------
+
+    def _describe(
+        self, plan: Plan, resource: ResourceFacts, span: Span, kind: int, line: int
+    ) -> Described | None:
+        """Describe the span that is about to become the next row; ``None`` when it has to be left out.
+
+        Its ids and, for a model call, its facts are added to the builder.
+        """
+        attributes = span.attributes
+        events = b"" if len(span.events) <= NOTHING else bytes(span.events)
+        if not self._fast or not plan.is_fast or (events and _tells_usage(events)):
+            return self._describe_slowly(plan, resource, span, kind, line, None)
+        ids = self._ids_of(plan, attributes) if plan.ids else []
+        counts = self._counts_of(plan, attributes) if plan.counts else NO_COUNTS
+        if ids is None or counts is None or (plan.checked and self._lacks_one(plan, attributes)):
+            return self._describe_slowly(plan, resource, span, kind, line, None)
+        tenant, placeholder = resource.tenant_code, ""
+        if plan.looks_up_tenants:
+            try:
+                tenant, placeholder = plan.known_tenants[tenant][_joined(attributes, plan.tenant_positions)]
+            except KeyError:
+                tenant, placeholder = self._new_tenant(plan, resource, attributes)
+        facts = (
+            b"".join([attributes[at].value for at in plan.facts]),
+            kind,
+            resource.policy,
+            placeholder,
+            span.status.code == STATUS_ERROR,
+            bool(events),
+            bool(events) and _tells_chunks(events) is not None,
+        )
+        try:
+            outcome = plan.outcomes[facts]
+        except KeyError:
+            return self._describe_slowly(plan, resource, span, kind, line, facts)
+        if outcome.tenant is not None:
+            tenant = outcome.tenant
+        builder = self._builder
+        row = len(builder.span_hex)
+        for (id_kind, _), text in zip(plan.ids, ids, strict=True):
+            if text:
+                builder.add_id(row, id_kind, text)
+        for id_kind, text in outcome.fixed_ids:
+            builder.add_id(row, id_kind, text)
+        if outcome.call_facts >= 0:
+            user, workflow = outcome.user, outcome.workflow
+            if plan.user >= 0:
+                user = builder.text_code(ids[plan.user] or resource.user)
+            if plan.workflow >= 0:
+                workflow = builder.text_code(ids[plan.workflow] or resource.workflow)
+            if plan.checked:
+                self._add_extra(plan, attributes)
+            builder.add_known_call(row, outcome.call_facts, counts, user, workflow, line)
+        if outcome.is_sampled:
+            self._sample(span, is_call=outcome.call_facts >= 0, has_tenant=tenant >= 0)
+        return outcome.role, tenant
+
+    def _ids_of(self, plan: Plan, attributes: Sequence[KeyValue]) -> list[str] | None:
+        """Ids at the plan's positions, empty where a placeholder stands for one; ``None`` when a value is empty."""
+        known = self._ids
+        ids = []
+        for _, at in plan.ids:
+            raw = bytes(attributes[at].value)
+            text = known.get(raw)
+            if text is None:
+                value = decode_value(raw)
+                if _is_empty(value):
+                    return None
+                text = self._builder.identity(value)
+                if len(known) >= CACHED_IDS:
+                    known.clear()
+                if len(raw) <= CACHED_VALUE:
+                    known[raw] = text
+            ids.append(text)
+        return ids
+
+    def _counts_of(self, plan: Plan, attributes: Sequence[KeyValue]) -> list[int] | None:
+        """Counts by token column; ``None`` when a value is empty or no count."""
+        known = self._counts
+        counts = NO_COUNTS.copy()
+        for column, at in plan.counts:
+            raw = bytes(attributes[at].value)
+            count = known.get(raw)
+            if count is None:
+                count = count_of(decode_value(raw))
+                if count is None:
+                    return None
+                if len(known) < CACHED_VALUES:
+                    known[raw] = count
+            counts[column] = count
+        return counts
+
+    def _lacks_one(self, plan: Plan, attributes: Sequence[KeyValue]) -> bool:
+        return any(_is_empty(self._value(attributes[at].value)) for at in plan.checked)
+
+    def _add_extra(self, plan: Plan, attributes: Sequence[KeyValue]) -> None:
+        self._builder.add_extra(
+            searches=count_of(self._value(attributes[plan.searches].value)) if plan.searches >= 0 else None,
+            cost=pico_of(self._value(attributes[plan.cost].value)) if plan.cost >= 0 else None,
+        )
+
+    # -- the slow path -------------------------------------------------------------------------------
+
+    def _describe_slowly(
+        self, plan: Plan, resource: ResourceFacts, span: Span, kind: int, line: int, facts: Facts | None
+    ) -> Described | None:
+        """Define what a span means; the outcome is remembered for ``facts``, unless they are ``None``."""
+        builder = self._builder
+        hits = [(code, self._value(span.attributes[at].value)) for code, at in plan.hits]
+        if builder.is_dropped_copy(hits):
+            return None
+        event_hits: list[Hit] = []
+        chunks = False
+        has_events = len(span.events) > NOTHING
+        if has_events:
+            event_hits, chunks = self._read_events(span.events)
+        ids = len(builder.id_kind)
+        described = builder.describe(
+            resource,
+            KINDS[kind],
+            plan.presence,
+            hits,
+            failed=span.status.code == STATUS_ERROR,
+            line=line,
+            event_hits=event_hits,
+            chunk_events=chunks,
+        )
+        tenant = described.tenant_code
+        is_call = described.is_call
+        role = role_number(described.role, provider_api=described.provider_api)
+        is_sampled = (is_call or described.role in ENTRIES) and (has_events or not plan.is_bare)
+        if is_sampled:
+            self._sample(span, is_call=is_call, has_tenant=tenant >= 0)
+        if facts is not None and self._is_worth_remembering(facts):
+            own_kinds = {id_kind for id_kind, _ in plan.ids}
+            found_ids = zip(builder.id_kind[ids:], builder.id_text[ids:], strict=True)
+            plan.outcomes[facts] = Outcome(
+                role=role,
+                tenant=tenant if plan.has_blobs else None,
+                call_facts=builder.call_facts[-1] if is_call else -1,
+                is_sampled=is_sampled,
+                fixed_ids=tuple((id_kind, text) for id_kind, text in found_ids if id_kind not in own_kinds),
+                user=builder.call_user[-1] if is_call else -1,
+                workflow=builder.call_workflow[-1] if is_call else -1,
+            )
+        return role, tenant
+
+    def _is_worth_remembering(self, facts: Facts) -> bool:
+        if self._outcomes >= CACHED_OUTCOMES or len(facts[0]) > CACHED_FACTS:
+            return False
+        self._outcomes += 1
+        return True
+
+    def _read_events(self, raw: msgspec.Raw) -> tuple[list[Hit], bool]:
+        """Known call attributes of events (usage may come on one), and whether stream chunks were seen."""
+        data = bytes(raw)
+        hits: list[Hit] = []
+        if _tells_usage(data):
+            code_of = self._builder.lexicon.span_codes.get
+            try:
+                events = _events.decode(data)
+            except msgspec.ValidationError:
+                return [], False
+            hits = [
+                (code, self._value(pair.value))
+                for event in events
+                for pair in event.attributes
+                if (code := code_of(pair.key)) is not None and code >= CALL_FROM
+            ]
+        return hits, _tells_chunks(data) is not None
+
+    def _read_links(self, raw: msgspec.Raw) -> None:
+        builder = self._builder
+        try:
+            links = _links.decode(raw)
+        except msgspec.ValidationError:
+            return
+        row = len(builder.span_hex)
+        for link in links:
+            if link.traceId and link.spanId:
+                builder.add_link(row, orjson.loads(bytes(link.traceId)), orjson.loads(bytes(link.spanId)))
+
+    def _sample(self, span: Span, *, is_call: bool, has_tenant: bool) -> None:
+        """Keep the unknown attributes of a span that belongs to the sample."""
+        if not self._builder.wants_sample(span.spanId):
+            return
+        known = self._builder.lexicon.span_codes
+        unknown = [
+            (pair.key, text)
+            for pair in span.attributes
+            if pair.key not in known
+            and len(pair.value) <= MAX_SAMPLED_TEXT
+            and (text := text_of(self._value(pair.value)))
+        ]
+        self._builder.add_sample(span.spanId, unknown, is_call=is_call, has_tenant=has_tenant)
+
+
+def _joined(attributes: Sequence[KeyValue], positions: Iterable[int]) -> bytes:
+    """Raw values in one piece; JSON values tell by themselves where they end."""
+    return b"".join([attributes[at].value for at in positions])
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == ""

@@ -1,0 +1,83 @@
+"""Attribute values of OTLP JSON, decoded one by one: only those that somebody asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import orjson
+
+ABSENT = msgspec.Raw(b"")
+
+
+class AnyValue(msgspec.Struct, gc=False):
+    """An attribute value of one of the simple kinds."""
+
+    stringValue: str | None = None  # noqa: N815  # the protocol's spelling
+    intValue: int | None = None  # noqa: N815
+    doubleValue: float | None = None  # noqa: N815
+    boolValue: bool | None = None  # noqa: N815
+    arrayValue: msgspec.Raw = ABSENT  # noqa: N815
+    kvlistValue: msgspec.Raw = ABSENT  # noqa: N815
+
+
+_any_value = msgspec.json.Decoder(AnyValue, strict=False)
+
+
+def decode_value(data: bytes) -> Any:
+    """Decode one OTLP ``AnyValue``: text, number, bool, list, dict, or ``None`` when it is empty or odd."""
+    if not data or data == b"null":
+        return None
+    try:
+        value = _any_value.decode(data)
+    except msgspec.ValidationError:
+        return _odd_value(orjson.loads(data))
+    if value.stringValue is not None:
+        return value.stringValue
+    if value.intValue is not None:
+        return value.intValue
+    if value.boolValue is not None:
+        return value.boolValue
+    if value.doubleValue is not None:
+        return value.doubleValue
+    if value.arrayValue or value.kvlistValue:
+        return _odd_value(orjson.loads(data))
+    return None
+
+
+def _odd_value(value: Any) -> Any:
+    """Read any shape that an ``AnyValue`` takes in the wild."""
+    if not isinstance(value, dict):
+        return value
+    for key, inner in value.items():
+        reader = _ODD.get(key)
+        if reader is not None and inner is not None:
+            return reader(inner)
+    return None
+
+
+def _array(inner: Any) -> Any:
+    values = inner.get("values", []) if isinstance(inner, dict) else inner
+    return [_odd_value(value) for value in values] if isinstance(values, list) else None
+
+
+def _map(inner: Any) -> Any:
+    pairs = inner.get("values", []) if isinstance(inner, dict) else inner
+    if not isinstance(pairs, list):
+        return None
+    return {str(pair.get("key")): _odd_value(pair.get("value")) for pair in pairs if isinstance(pair, dict)}
+
+
+def _itself(inner: Any) -> Any:
+    return inner
+
+
+_ODD: dict[str, Callable[[Any], Any]] = {
+    "stringValue": _itself,
+    "intValue": _itself,
+    "boolValue": _itself,
+    "doubleValue": _itself,
+    "arrayValue": _array,
+    "kvlistValue": _map,
+}

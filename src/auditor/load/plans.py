@@ -1,0 +1,180 @@
+"""What can be known of a span before its values are looked at: one plan for each sequence of attribute keys.
+
+Instrumentations set the same keys in the same order, so that a large export has a few hundred sequences. A plan
+says at which positions the known attributes are, and sorts them by what their values decide:
+
+- *facts*: few distinct values (model, operation, finish reason …). The spans that agree in them get the same role
+  and the same call facts: the ``Outcome`` is worked out once, by the slow path, and remembered.
+- *tenants*: remembered by themselves, because every model is called for every tenant.
+- *ids and counts*: different on every span. The outcome depends on nothing but their not being empty.
+
+An empty value hands its turn to the next key of the same concept. That would make the outcome depend on values, so
+a span with an empty id or count takes the slow path, which defines the meaning; so does what a plan cannot hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from auditor.load.builder import ID_FIELDS, PRESENCE_BELOW, TOKEN_FIELDS, role_of_kind
+from auditor.model.lexicon import RANKS, Field, Lexicon
+from auditor.model.spans import IdKind, Kind, Role
+
+KINDS = tuple(Kind)
+ROLES = tuple(Role)
+ENTRIES = frozenset({Role.SERVER, Role.CONSUMER})
+"""Roles in which a request comes in: what is known of the customer should be on them."""
+
+_FACTS = frozenset(
+    {
+        Field.ENVIRONMENT, Field.FEATURE, Field.CREDENTIAL, Field.QUEUE_OPERATION, Field.ROUTE, Field.STATE,
+        Field.AGENT, Field.TOOL, Field.FAILED, Field.PROVIDER, Field.REQUEST_MODEL, Field.RESPONSE_MODEL,
+        Field.OPERATION, Field.STREAMED, Field.FINISH_REASON, Field.SERVICE_TIER, Field.CACHE_HIT, Field.PARAMETERS,
+    }
+)  # fmt: skip
+_BLOBS = frozenset({Field.METADATA, Field.TAGS})
+_WITHOUT_MEANING = frozenset({Field.HOST})
+
+
+class Outcome(NamedTuple):
+    """What the slow path made of the first span with certain facts."""
+
+    role: int
+    """As ``role_number`` gives it."""
+    tenant: int | None
+    """Code of the tenants; ``None`` when they are remembered by themselves."""
+    call_facts: int
+    """Code of the call facts; -1 when the span is no call."""
+    is_sampled: bool
+    fixed_ids: tuple[tuple[IdKind, str], ...]
+    """Ids from inside a metadata object, which is part of the facts."""
+    user: int
+    """Code of the user of the call where no attribute of its own names one."""
+    workflow: int
+
+
+Tenants = dict[int, dict[bytes, tuple[int, str]]]
+"""By the resource's tenants, then by raw values: code of the tenants, and the placeholder."""
+Facts = tuple[bytes, int, int, str, bool, bool, bool]
+"""What an outcome depends on: raw facts, kind, resource policy, placeholder, failed, has events, has chunk events."""
+Outcomes = dict[Facts, Outcome]
+
+
+class Memory:
+    """What is remembered for all plans that look at the same keys, wherever on the span these are."""
+
+    def __init__(self) -> None:
+        self.tenants: dict[tuple[int, ...], Tenants] = {}
+        """By the codes of the tenant keys."""
+        self.outcomes: dict[tuple[int, ...], Outcomes] = {}
+        """By the concepts that tell by presence and the codes of all keys whose values count."""
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """What one sequence of attribute keys says."""
+
+    presence: int
+    """Bit ``field`` is set for each concept that tells by presence."""
+    hits: tuple[tuple[int, int], ...]
+    """Code and position of each known attribute whose value counts, by precedence."""
+    is_simple: bool
+    """Nothing but at most one tenant counts."""
+    is_bare: bool
+    """Nothing is known but at most one tenant: no sample for unknown keys."""
+    is_fast: bool
+    """Outcomes may be remembered."""
+    has_blobs: bool
+    """Tenants may be inside a metadata object: they belong to the facts."""
+    tenant: int
+    """Position of the tenant; -1 for none, or when there are several."""
+    tenants: tuple[tuple[int, int], ...]
+    """Code and position of each tenant."""
+    tenant_positions: tuple[int, ...]
+    looks_up_tenants: bool
+    """Tenants are remembered by themselves."""
+    facts: tuple[int, ...]
+    ids: tuple[tuple[IdKind, int], ...]
+    counts: tuple[tuple[int, int], ...]
+    """Token column and position of each count."""
+    checked: tuple[int, ...]
+    """Positions of other values of which it counts whether they are empty."""
+    user: int
+    """Place of the user among the ids; -1 for none."""
+    workflow: int
+    searches: int
+    """Position; -1 for none."""
+    cost: int
+    roles: tuple[int, ...]
+    """Of a simple plan: the role of each kind."""
+    sampled_kinds: frozenset[int]
+    """Of a simple plan: kinds that belong into the sample for unknown keys."""
+    known_tenants: Tenants
+    outcomes: Outcomes
+
+
+def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory) -> Plan:
+    """Work out what a sequence of attribute keys says."""
+    presence = 0
+    hits = []
+    for at, key in enumerate(keys):
+        code = lexicon.span_codes.get(key)
+        if code is None:
+            continue
+        if code < PRESENCE_BELOW:
+            presence |= 1 << code // RANKS
+        else:
+            hits.append((code, at))
+    hits.sort()
+    fields = [Field(code // RANKS) for code, _ in hits]
+    first: dict[Field, int] = {}
+    for concept, (_, at) in zip(fields, hits, strict=True):
+        first.setdefault(concept, at)
+    meaningful = [concept for concept in fields if concept not in _WITHOUT_MEANING]
+    has_blobs = not _BLOBS.isdisjoint(first)
+    in_facts = _FACTS | _BLOBS | {Field.TENANT} if has_blobs else _FACTS
+    tenants = tuple(hit for concept, hit in zip(fields, hits, strict=True) if concept is Field.TENANT)
+    ids = tuple((kind, first[concept]) for concept, kind in ID_FIELDS.items() if concept in first)
+    id_kinds = [kind for kind, _ in ids]
+    roles = [role_of_kind(kind, presence) for kind in KINDS]
+    is_bare = len(hits) == len(tenants) <= 1
+    return Plan(
+        presence=presence,
+        hits=tuple(hits),
+        is_simple=meaningful in ([], [Field.TENANT]),
+        is_bare=is_bare,
+        is_fast=Field.USAGE_DETAILS not in first,
+        has_blobs=has_blobs,
+        tenant=tenants[0][1] if len(tenants) == 1 else -1,
+        tenants=tenants,
+        tenant_positions=tuple(at for _, at in tenants),
+        looks_up_tenants=bool(tenants) and not has_blobs,
+        facts=tuple(at for concept, (_, at) in zip(fields, hits, strict=True) if concept in in_facts),
+        ids=ids,
+        counts=tuple((column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first),
+        checked=tuple(
+            first[concept] for concept in (Field.SEARCHES, Field.REPORTED_COST, Field.FIRST_CHUNK) if concept in first
+        ),
+        user=id_kinds.index(IdKind.USER) if IdKind.USER in id_kinds else -1,
+        workflow=id_kinds.index(IdKind.WORKFLOW) if IdKind.WORKFLOW in id_kinds else -1,
+        searches=first.get(Field.SEARCHES, -1),
+        cost=first.get(Field.REPORTED_COST, -1),
+        roles=tuple(role_number(role, provider_api=False) for role in roles),
+        sampled_kinds=frozenset(
+            kind for kind, role in zip(KINDS, roles, strict=True) if role in ENTRIES and not is_bare
+        ),
+        known_tenants=memory.tenants.setdefault(tuple(code for code, _ in tenants), {}),
+        outcomes=memory.outcomes.setdefault((presence, *(code for code, _ in hits)), {}),
+    )
+
+
+def role_number(role: Role, *, provider_api: bool) -> int:
+    """Number of a role that leaves the five lowest bits to kind (three) and remoteness (two)."""
+    return (ROLES.index(role) << 1 | provider_api) << 5
+
+
+def role_of_number(number: int) -> tuple[Role, bool]:
+    """Role, and whether a provider's API is served."""
+    return ROLES[number >> 6], bool(number >> 5 & 1)
