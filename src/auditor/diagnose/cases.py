@@ -105,9 +105,9 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         linked[wanted],
         beside_agent[wanted],
         process_knows[wanted],
-        np.array([_hash(producer[call]) for call in wanted.tolist()], dtype=np.uint64),
-        np.array([_hash(_peer_key(peers.get(call))) for call in wanted.tolist()], dtype=np.uint64),
-        np.array([_hash(_cut_key(cuts.get(call))) for call in wanted.tolist()], dtype=np.uint64),
+        _hashes(producer[call] for call in wanted.tolist()),
+        _hashes(peers.get(call) for call in wanted.tolist()),
+        _hashes(cuts.get(call) for call in wanted.tolist()),
     )
     of_call = np.full(len(rows), -1, dtype=np.int64)
     keys, inverse = np.unique(key, return_inverse=True)
@@ -268,14 +268,15 @@ def _facts_key(facts: CallFacts) -> tuple[Any, ...]:
     )
 
 
-def _peer_key(peers: frozenset[Peer] | None) -> Hashable:
-    return tuple(
-        sorted((peer.service, peer.role, peer.same_process, peer.knows_tenant) for peer in peers or ())
-    )
-
-
-def _cut_key(cut: CutMatch | None) -> Hashable:
-    return cut.service if cut else ""
+def _hashes(values: Iterable[Hashable]) -> U64:
+    """Hash what calls have in common; few values stand for many calls."""
+    known: dict[Hashable, int] = {}
+    found = []
+    for value in values:
+        if value not in known:
+            known[value] = _hash(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
+        found.append(known[value])
+    return np.array(found, dtype=np.uint64)
 
 
 def _hash(value: object) -> int:

@@ -10,6 +10,8 @@ the true one, and nothing is said.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
+from fractions import Fraction
 from heapq import heappop, heappush
 
 import numpy as np
@@ -25,7 +27,10 @@ SHIFT_NS = 1_000_000_000
 MAX_OFFSET_NS = 600_000_000_000
 OFFSET_SAMPLE = 200
 """Roots compared to find an offset, and a tenth of the spans that they are compared with."""
-CLEARLY_BETTER = 2.0
+DECIDING_ROOTS = 2_000
+"""Roots of a service, the earliest, on which a pair of services is decided."""
+CLEARLY_BETTER = 2
+"""How many times as many roots have to match as when they are moved by ``SHIFT_NS``."""
 _LOST = (STATUSES.index(Status.RECOVERABLE), STATUSES.index(Status.LOST))
 
 
@@ -88,42 +93,75 @@ def _callers(table: SpanTable, places: Places) -> tuple[I64, I64]:
 
 def _match(table: SpanTable, service: I64, roots: I64, downstream: int, callers: I64) -> dict[int, CutMatch]:
     best: dict[int, CutMatch] = {}
-    best_count = 0
-    starts, ends = table.start_ns[roots], table.end_ns(roots)
+    best_share = Fraction(0)
     of_service = service[table.place[callers]]
+    inner = _Spans(table.start_ns[roots], table.end_ns(roots)).earliest(DECIDING_ROOTS)
     for upstream in np.unique(of_service).tolist():
         if upstream == downstream:
             continue
-        spans = callers[of_service == upstream]
-        upper_start, upper_end = table.start_ns[spans], table.end_ns(spans)
-        offset = _offset(starts, ends, upper_start, upper_end)
-        matched = _one_to_one(starts + offset, ends + offset, upper_start, upper_end)
-        count = int(matched.sum())
-        shifted = max(
-            int(_one_to_one(starts + offset + shift, ends + offset + shift, upper_start, upper_end).sum())
-            for shift in (-SHIFT_NS, SHIFT_NS)
-        )
-        if count * 2 < len(roots) or count < CLEARLY_BETTER * shifted or count <= best_count:
+        rows = callers[of_service == upstream]
+        outer = _Spans(table.start_ns[rows], table.end_ns(rows))
+        offset = _offset(inner, outer)
+        count = _matched(inner.moved(offset), outer, at_least=(len(inner) + 1) // 2)
+        if count is None or Fraction(count, len(inner)) <= best_share:
+            continue
+        shifted = [inner.moved(offset + shift) for shift in (-SHIFT_NS, SHIFT_NS)]
+        bound = int(count / CLEARLY_BETTER) + 1
+        if any(_matched(moved, outer, at_least=bound) is not None for moved in shifted):
             continue
         # A streamed answer outlasts the client span that asked for it: its beginning lies inside.
-        contained = matched | _contained(starts + offset, starts + offset, upper_start, upper_end)
-        name = table.places[table.place[spans[0]]].shape.service
-        cut = CutMatch(name, count, len(roots))
+        begun = table.start_ns[roots] + offset
+        contained = _Spans(begun, begun).contained_in(outer)
+        cut = CutMatch(table.places[table.place[rows[0]]].shape.service, count, len(inner))
         best = {int(root): cut for root, inside in zip(roots, contained, strict=True) if inside}
-        best_count = count
+        best_share = Fraction(count, len(inner))
     return best
 
 
-def _offset(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> int:
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Intervals of time in nanoseconds."""
+
+    start: I64
+    end: I64
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def moved(self, offset: int) -> _Spans:
+        return _Spans(self.start + offset, self.end + offset)
+
+    def earliest(self, count: int) -> _Spans:
+        """The first ones in time: a stretch of traffic as dense as the whole."""
+        order = np.lexsort((self.end, self.start))[:count]
+        return _Spans(self.start[order], self.end[order])
+
+    def contained_in(self, outer: _Spans) -> Bools:
+        """Which of them lie inside at least one of the others."""
+        order = np.argsort(outer.start, kind="stable")
+        latest_end = np.maximum.accumulate(outer.end[order])
+        at = np.searchsorted(outer.start[order], self.start, side="right") - 1
+        contained: Bools = (at >= 0) & (latest_end[np.maximum(at, 0)] >= self.end)
+        return contained
+
+
+def _matched(inner: _Spans, outer: _Spans, *, at_least: int) -> int | None:
+    """How many intervals find one of their own that contains them; ``None`` when they are fewer than asked."""
+    if int(inner.contained_in(outer).sum()) < at_least:
+        return None
+    count = int(_one_to_one(inner, outer).sum())
+    return count if count >= at_least else None
+
+
+def _offset(inner: _Spans, outer: _Spans) -> int:
     """A constant difference of the clocks, where most pairs agree on one; 0 where none is needed."""
-    plain = int(_one_to_one(starts, ends, upper_start, upper_end).sum())
-    if plain * 2 >= len(starts):
+    if int(inner.contained_in(outer).sum()) * 2 >= len(inner):
         return 0
-    step = max(1, len(starts) // OFFSET_SAMPLE)
-    upper_step = max(1, len(upper_start) // (10 * OFFSET_SAMPLE))
+    step = max(1, len(inner) // OFFSET_SAMPLE)
+    outer_step = max(1, len(outer) // (10 * OFFSET_SAMPLE))
     # A root fits into a span for every offset of an interval; the best offset lies in the most intervals.
-    low = (upper_start[None, ::upper_step] - starts[::step, None]).ravel()
-    high = (upper_end[None, ::upper_step] - ends[::step, None]).ravel()
+    low = (outer.start[None, ::outer_step] - inner.start[::step, None]).ravel()
+    high = (outer.end[None, ::outer_step] - inner.end[::step, None]).ravel()
     fits = (low <= high) & (np.abs(low) <= MAX_OFFSET_NS)
     low, high = low[fits], high[fits]
     if not len(low):
@@ -135,21 +173,22 @@ def _offset(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> int:
     return int(at[order[best]] + at[order[best + 1]]) // 2
 
 
-def _one_to_one(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> Bools:
+def _one_to_one(inner: _Spans, outer: _Spans) -> Bools:
     """Which intervals find an interval of their own that contains them, the earliest-ending first."""
-    matched = np.zeros(len(starts), dtype=bool)
-    order = np.argsort(starts, kind="stable")
-    upper_order = np.argsort(upper_start, kind="stable")
-    waiting: list[tuple[int, int]] = []
+    matched = np.zeros(len(inner), dtype=bool)
+    upper = np.argsort(outer.start, kind="stable")
+    upper_start, upper_end = outer.start[upper].tolist(), outer.end[upper].tolist()
+    waiting: list[int] = []
     position = 0
-    for number in order.tolist():
-        while position < len(upper_order) and upper_start[upper_order[position]] <= starts[number]:
-            heappush(waiting, (int(upper_end[upper_order[position]]), int(upper_order[position])))
+    for number in np.argsort(inner.start, kind="stable").tolist():
+        start, end = int(inner.start[number]), int(inner.end[number])
+        while position < len(upper_start) and upper_start[position] <= start:
+            heappush(waiting, upper_end[position])
             position += 1
-        while waiting and waiting[0][0] < starts[number]:
+        while waiting and waiting[0] < start:
             heappop(waiting)
         put_back = []
-        while waiting and waiting[0][0] < ends[number]:
+        while waiting and waiting[0] < end:
             put_back.append(heappop(waiting))
         if waiting:
             heappop(waiting)
@@ -157,11 +196,3 @@ def _one_to_one(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> Boo
         for entry in put_back:
             heappush(waiting, entry)
     return matched
-
-
-def _contained(starts: I64, ends: I64, upper_start: I64, upper_end: I64) -> Bools:
-    """Which intervals lie inside at least one of the others."""
-    order = np.argsort(upper_start, kind="stable")
-    latest_end = np.maximum.accumulate(upper_end[order])
-    at = np.searchsorted(upper_start[order], starts, side="right") - 1
-    return (at >= 0) & (latest_end[np.maximum(at, 0)] >= ends)

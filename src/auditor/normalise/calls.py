@@ -324,13 +324,16 @@ class _Grouping:
         place = self.table.trace[self.row[eligible]].astype(np.int64) * (int(self.process.max()) + 1)
         place += self.process[eligible]
         by = eligible[np.argsort(place, kind="stable")]
-        _, starts, counts = np.unique(np.sort(place), return_index=True, return_counts=True)
-        for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True):
-            neighbours = by[start : start + count]
-            scopes = self.scope_number[neighbours]
-            if (scopes == scopes[0]).all() and self.scopes[self.shape[neighbours[0]]]:
-                continue
-            ordered = sorted(neighbours.tolist(), key=lambda number: int(self.start[number]))
+        starts = np.flatnonzero(np.r_[True, np.diff(np.sort(place)) != 0])
+        counts = np.diff(np.r_[starts, len(by)])
+        scopes = self.scope_number[by]
+        unknown = np.array([not scope for scope in self.scopes], dtype=bool)[self.shape[by]]
+        # Only where two scopes meet, or one is unknown, can there be two instrumentations.
+        mixed = np.maximum.reduceat(scopes, starts) != np.minimum.reduceat(scopes, starts)
+        worth = (counts > 1) & (mixed | np.logical_or.reduceat(unknown, starts))
+        for start, count in zip(starts[worth].tolist(), counts[worth].tolist(), strict=True):
+            neighbours: list[int] = by[start : start + count].tolist()
+            ordered = sorted(neighbours, key=lambda number: int(self.start[number]))
             self.join_best_first(self._close_pairs(ordered))
 
     def _close_pairs(self, ordered: Sequence[int]) -> Iterable[tuple[int, int]]:
@@ -392,7 +395,7 @@ class _Grouping:
                     if self._id_fit(one, other, offsets)
                 )
 
-    def _clock_offsets(self, groups: list[list[int]]) -> dict[tuple[int, int], int]:
+    def _clock_offsets(self, groups: Sequence[Sequence[int]]) -> dict[tuple[int, int], int]:
         """Constant offsets between the clocks of two processes, where most shared ids agree on one."""
         differences: dict[tuple[int, int], list[int]] = defaultdict(list)
         for numbers in groups:
@@ -443,25 +446,13 @@ class _Grouping:
         cut_off &= self.top != self.row
         if not cut_off.any():
             return
-        twins: dict[tuple[object, ...], list[int]] = defaultdict(list)
-        for number in np.flatnonzero(self.has_usage & ~self.no_operation).tolist():
-            # Two counts have to agree: an embedding has only one, and one is soon met by chance.
-            telling = self.table.tokens[number, 0] >= TELLING_TOKENS and self.table.tokens[number, 1] not in (
-                0,
-                NO_COUNT,
-            )
-            if telling and len(self.group_of(number)) == 1:
-                twins[
-                    (self.models[self.table.call_facts[number]], *self.table.tokens[number, :2].tolist())
-                ].append(number)
         pairs = [
-            pair
-            for pair in twins.values()
-            if len(pair) == 2
-            and self.process[pair[0]] != self.process[pair[1]]
-            and self.table.trace[self.row[pair[0]]] != self.table.trace[self.row[pair[1]]]
-            and (cut_off[pair[0]] or cut_off[pair[1]])
-            and not (self.facts(pair[0]).has_response_id and self.facts(pair[1]).has_response_id)
+            (one, other)
+            for one, other in self._twins()
+            if self.process[one] != self.process[other]
+            and self.table.trace[self.row[one]] != self.table.trace[self.row[other]]
+            and (cut_off[one] or cut_off[other])
+            and not (self.facts(one).has_response_id and self.facts(other).has_response_id)
         ]
         offsets = self._clock_offsets(pairs)
         self.join_best_first(
@@ -469,6 +460,25 @@ class _Grouping:
             for one, other in pairs
             if self.same_operation(one, other) and self._twin_fit(one, other, offsets)
         )
+
+    def _twins(self) -> list[tuple[int, int]]:
+        """Candidates that stand alone and agree in model and counts with exactly one other."""
+        # Two counts have to agree: an embedding has only one, and one is soon met by chance.
+        given, made = self.table.tokens[:, 0], self.table.tokens[:, 1]
+        telling = self.has_usage & ~self.no_operation & (given != NO_COUNT) & (made != NO_COUNT)
+        telling &= (given >= TELLING_TOKENS) & (made > 0)
+        telling[[member for members in self.members.values() for member in members]] = False
+        numbers: dict[frozenset[str], int] = {}
+        model_of_facts = np.array([numbers.setdefault(names, len(numbers)) for names in self.models], dtype=np.int64)
+        alone = np.flatnonzero(telling)
+        model = model_of_facts[self.table.call_facts[alone]]
+        by = np.lexsort((alone, made[alone], given[alone], model))
+        counts = np.stack([model, given[alone], made[alone]], axis=1)[by]
+        same = (counts[1:] == counts[:-1]).all(axis=1)
+        # A run of exactly two: equal to its neighbour, and the neighbours on both sides are not.
+        before, after = np.r_[False, same[:-1]], np.r_[same[1:], False]
+        first = np.flatnonzero(same & ~before & ~after)
+        return list(zip(alone[by[first]].tolist(), alone[by[first + 1]].tolist(), strict=True))
 
     def _twin_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
         first, second = sorted((one, other), key=lambda number: int(self.process[number]))
