@@ -118,15 +118,6 @@ GOOD_CALLS = {
     "untagged-embeddings/good_set_per_document": 4,
     "untagged-embeddings/good_test_run": 2,
 }
-NOT_YET = {
-    "batch-without-metadata/bad_collected_elsewhere": (
-        "the batch id names the service that submitted, so the hop is from there to the one that collects"
-    ),
-    "gateway-single-key/bad_provider_route_without_target": (
-        "http.route alone tells that a provider's path is served; it is read as a sign of a server only"
-    ),
-}
-"""Scenarios that are right and not diagnosed yet, with what is missing."""
 
 
 def scenarios(kind: str) -> list[str]:
@@ -160,13 +151,7 @@ def test_every_scenario_belongs_to_a_rule_and_is_expected() -> None:
     assert len(scenarios("bad")) + len(scenarios("good")) == len(list(FIXTURES.glob("*/*")))
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=NOT_YET[name])) if name in NOT_YET else name
-        for name in sorted(BAD)
-    ],
-)
+@pytest.mark.parametrize("scenario", sorted(BAD))
 def test_bad_scenario_is_explained_by_its_rule_and_by_nothing_else(scenario: str) -> None:
     expected = BAD[scenario]
 
@@ -191,7 +176,7 @@ def test_findings_add_up_to_what_has_no_tenant(scenario: str) -> None:
     assert sum(finding.unattributed_cost for finding in report.findings) == report.totals.unattributed.cost
 
 
-@pytest.mark.parametrize("scenario", [name for name in sorted(BAD) if name not in NOT_YET])
+@pytest.mark.parametrize("scenario", sorted(BAD))
 def test_bad_scenario_is_reported_as_reviewed(scenario: str, golden: Callable[[str, str], None]) -> None:
     report = audited(scenario)
 

@@ -127,12 +127,12 @@ def _load_one(
                     reader = form.reader(builder)
                 _read(reader, builder, record)
                 builder.flush_if_full()
-                if progress is not None and not builder.span_hex:
+                if progress is not None and not builder.next_row:
                     progress(bytes_before + opened.bytes_read, spans_before + builder.spans_done)
         except BrokenCompressionError as error:
             if reader is None:
                 raise InputError(f"{source.name}: {error}") from error
-            builder.reject(0, opened.bytes_read, str(error))
+            builder.reject(opened.line, opened.bytes_read, str(error))
     finally:
         opened.close()
     if form is None:

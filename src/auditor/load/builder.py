@@ -6,6 +6,7 @@ decided here, once for all formats.
 
 from __future__ import annotations
 
+import ast
 import base64
 import binascii
 import math
@@ -45,6 +46,9 @@ from auditor.model.spans import (
     SampledSpan,
     Shape,
     TenantTag,
+    I32,
+    I64,
+    U32,
     U64,
     mix,
 )
@@ -53,8 +57,10 @@ PRESENCE_BELOW = Field.TENANT * RANKS
 """Codes below tell by their presence; their values are not read."""
 CALL_FROM = CALL_FIELDS_FROM * RANKS
 
-FLUSH_SPANS = 1 << 15
-"""Spans that are collected before they are turned into columns: about 10 MB of text and numbers."""
+FLUSH_SPANS = 1 << 16
+"""Spans of a batch: what a range of about 64 MB holds."""
+PACK_SPANS = 1 << 10
+"""Spans that are held as text and numbers until these are packed: few enough to stay in the processor's cache."""
 NO_PARENT = "0" * 16
 HASHED_BYTES = 64
 """Longer ids are brought to this size before they are hashed."""
@@ -62,6 +68,8 @@ SAMPLE_SIZE = 512
 """Spans kept to look for unknown tenant keys: those with the smallest ids, so that the choice has no order."""
 KEPT_REJECTIONS = 20
 MAX_SAMPLED_TEXT = 128
+MAX_PYTHON_OBJECT = 4096
+"""Longer texts are not read as a printed dict: usage and metadata objects are short."""
 
 T = TypeVar("T", bound=Hashable)
 
@@ -120,6 +128,19 @@ class SpanFacts(NamedTuple):
     is_call: bool
 
 
+class Pack(NamedTuple):
+    """Some rows of a batch as columns."""
+
+    traces: U64
+    """Two columns: the high and the low half."""
+    spans: U64
+    parents: U64
+    places: U32
+    tenants: I32
+    starts: I64
+    ends: I64
+
+
 class BatchBuilder:
     """Collects the spans of one input and yields them as one ``Batch`` after another.
 
@@ -141,9 +162,13 @@ class BatchBuilder:
         self.marks: list[tuple[int, int, int]] = []
         self.sample: list[tuple[int, int, SampledSpan]] = []
         self.sample_below = 1 << 64
+        self._sampled = 0
         self.batches: list[Batch] = []
         self.spans_done = 0
 
+        self.packed = 0
+        """Rows of this batch that are packed already; the lists below hold those that follow."""
+        self._packs: list[Pack] = []
         self.trace_hex: list[str] = []
         self.span_hex: list[str] = []
         self.parent_hex: list[str] = []
@@ -177,6 +202,11 @@ class BatchBuilder:
         self._policies: Table[tuple[Any, ...]] = Table()
 
     # -- what readers call ---------------------------------------------------------------------------
+
+    @property
+    def next_row(self) -> int:
+        """Row of the batch that the next span becomes."""
+        return self.packed + len(self.span_hex)
 
     def reject(self, line: int, byte: int, reason: str) -> None:
         """Count a record that cannot be read; the first few are kept with their position."""
@@ -256,7 +286,7 @@ class BatchBuilder:
         ``presence`` has bit ``field`` set for each concept that tells by presence.
         Ids and, for a model call, its facts go into the side tables.
         """
-        row = len(self.span_hex)
+        row = self.next_row
         found = self._first_values(hits)
         tags, placeholder = self.tenant_tags(hits)
         if Field.METADATA in found or Field.TAGS in found or Field.PARAMETERS in found:
@@ -325,8 +355,8 @@ class BatchBuilder:
     def add_sample(self, span: str, sampled: Sequence[tuple[str, str]], *, is_call: bool, has_tenant: bool) -> None:
         """Keep the unknown attributes of a span."""
         number = int(span, 16)
-        row = self.spans_done + len(self.span_hex)
-        entry = (-number, row, SampledSpan(number, is_call, has_tenant, tuple(sampled)))
+        self._sampled += 1
+        entry = (-number, self._sampled, SampledSpan(number, is_call, has_tenant, tuple(sampled)))
         if len(self.sample) < SAMPLE_SIZE:
             heappush(self.sample, entry)
         else:
@@ -496,7 +526,7 @@ class BatchBuilder:
             response_model=text_of(found.get(Field.RESPONSE_MODEL)),
             operation=operation,
             vocabulary=vocabulary,
-            disjoint=True if vocabulary in self.lexicon.disjoint_usage else None,
+            disjoint=True if vocabulary in self.lexicon.disjoint_usage or _is_anthropic_usage(found) else None,
             streamed=flag_of(found.get(Field.STREAMED)),
             first_chunk=chunk_events or Field.FIRST_CHUNK in found,
             finished=finished not in (None, "", [], "[]", [""]),
@@ -511,6 +541,7 @@ class BatchBuilder:
             placeholder=placeholder,
             usage_in_event=usage_in_event,
             partial=False,
+            abandoned=text_of(found.get(Field.FAILED)).lower() in self.lexicon.abandonments,
         )
         self.add_call(
             row,
@@ -565,8 +596,9 @@ class BatchBuilder:
         """Token counts in the order of ``TOKEN_COLUMNS``; a missing or corrupt count is ``NO_COUNT``."""
         if Field.USAGE_DETAILS in found:
             for key, value in _entries_of_object(found[Field.USAGE_DETAILS]):
-                if (field := _DETAIL_FIELDS.get(key)) is not None:
-                    found.setdefault(field, value)
+                for name, count in [(key, value), *_entries_of_object(value if key in _DETAIL_OBJECTS else None)]:
+                    if (field := _DETAIL_FIELDS.get(name)) is not None:
+                        found.setdefault(field, count)
         counts = []
         for field in TOKEN_FIELDS:
             value = found.get(field)
@@ -580,7 +612,7 @@ class BatchBuilder:
 
     def mark(self, line: int, byte: int) -> None:
         """Note that the rows from here on come from the record at this position."""
-        self.marks.append((len(self.span_hex), line, byte))
+        self.marks.append((self.next_row, line, byte))
         self.records += 1
 
     def position_of(self, row: int) -> tuple[int, int]:
@@ -599,7 +631,7 @@ class BatchBuilder:
             if trace is None or span is None or parent is None or not trace.strip("0") or not span.strip("0")
         ]
         for row in bad:
-            self.reject(*self.position_of(row), "a span has no readable trace id, span id or parent id")
+            self.reject(*self.position_of(self.packed + row), "a span has no readable trace id, span id or parent id")
         self.trace_hex[:] = [text or "0" * 32 for text in traces]
         self.span_hex[:] = [text or NO_PARENT for text in spans]
         self.parent_hex[:] = [text or NO_PARENT for text in parents]
@@ -607,28 +639,29 @@ class BatchBuilder:
             self._take_out(set(bad))
 
     def _take_out(self, bad: set[int]) -> None:
+        """Remove spans that are not packed yet, with all that refers to them."""
         keep = [row for row in range(len(self.span_hex)) if row not in bad]
-        new_row = {row: number for number, row in enumerate(keep)}
-        for name in ("trace_hex", "span_hex", "parent_hex", "place", "tenant", "start", "end"):
-            column = getattr(self, name)
-            column[:] = [column[row] for row in keep]
+        new_row = {row: row for row in range(self.packed)}
+        new_row |= {self.packed + row: self.packed + number for number, row in enumerate(keep)}
+        for span_column in (
+            self.trace_hex, self.span_hex, self.parent_hex, self.place, self.tenant, self.start, self.end
+        ):  # fmt: skip
+            _keep(span_column, keep)
         calls = [number for number, row in enumerate(self.call_row) if row in new_row]
         new_call = {call: number for number, call in enumerate(calls)}
-        self.call_row[:] = [new_row[self.call_row[call]] for call in calls]
-        for name in ("call_facts", "tokens", "call_user", "call_workflow", "call_line"):
-            column = getattr(self, name)
-            column[:] = [column[call] for call in calls]
         for index, renumber, others in (
-            ("link_row", new_row, ("link_trace", "link_span")),
-            ("id_row", new_row, ("id_kind", "id_text")),
-            ("extra_call", new_call, ("extra_searches", "extra_cost", "extra_log_id")),
-        ):
-            column = getattr(self, index)
-            kept = [number for number, row in enumerate(column) if row in renumber]
-            column[:] = [renumber[column[number]] for number in kept]
-            for name in others:
-                other = getattr(self, name)
-                other[:] = [other[number] for number in kept]
+            (
+                self.call_row, new_row,
+                (self.call_facts, self.tokens, self.call_user, self.call_workflow, self.call_line),
+            ),
+            (self.link_row, new_row, (self.link_trace, self.link_span)),
+            (self.id_row, new_row, (self.id_kind, self.id_text)),
+            (self.extra_call, new_call, (self.extra_searches, self.extra_cost, self.extra_log_id)),
+        ):  # fmt: skip
+            kept = [number for number, row in enumerate(index) if row in renumber]
+            index[:] = [renumber[index[number]] for number in kept]
+            for column in others:
+                _keep(column, kept)
         self.names = {new_row[row]: name for row, name in self.names.items() if row in new_row}
 
     def _repair_links(self) -> None:
@@ -642,31 +675,57 @@ class BatchBuilder:
         self.link_trace[:] = [trace for _, trace, _ in links]
         self.link_span[:] = [span for _, _, span in links]
 
+    def pack_if_due(self) -> None:
+        """Pack what was collected, once it is enough to pay."""
+        if len(self.span_hex) >= PACK_SPANS:
+            self._pack()
+
     def flush_if_full(self) -> None:
         """Put what was collected into ``batches`` once it is enough for one."""
-        if len(self.span_hex) >= FLUSH_SPANS:
+        if self.next_row >= FLUSH_SPANS:
             self.flush()
 
     def flush(self) -> None:
         """Put what was collected into ``batches``, unless there is nothing."""
-        if self.span_hex:
+        if self.next_row:
             self.batches.append(self.finish())
 
-    def finish(self) -> Batch:
-        """Turn what was collected into columns and start over; spans without readable ids are rejected here."""
+    def _pack(self) -> None:
+        """Turn ids, places and times into columns; spans without readable ids are rejected here."""
         ids = self._id_columns()
         if ids is None:
             self._repair_ids()
             ids = self._id_columns()
-            assert ids is not None, "repaired ids are plain hex"
-        halves, key, parent = ids
+        if ids is None:
+            raise AssertionError("repaired ids are plain hex")
+        traces, spans, parents = ids
+        self._packs.append(
+            Pack(
+                traces,
+                spans,
+                parents,
+                column_of(self.place, np.uint32),
+                column_of(self.tenant, np.int32),
+                column_of(self.start, np.int64),
+                column_of(self.end, np.int64),
+            )
+        )
+        self.packed += len(self.span_hex)
+        del self.marks[:-1]
+        for column in (
+            self.trace_hex, self.span_hex, self.parent_hex, self.place, self.tenant, self.start, self.end
+        ):  # fmt: skip
+            column.clear()
+
+    def finish(self) -> Batch:
+        """Turn what was collected into a batch and start over."""
+        self._pack()
         self._repair_links()
+        halves, span, parent, place, tenant, start, end = map(np.concatenate, zip(*self._packs, strict=True))
         mixed = mix(halves[:, 0], halves[:, 1])
-        key = key ^ mixed
+        key = span ^ mixed
         parent = np.where(parent == 0, np.uint64(0), parent ^ mixed)
         _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
-        start = column_of(self.start, np.int64)
-        end = column_of(self.end, np.int64)
         duration = np.where(end > 0, np.maximum(end - start, 0) / 1e6, np.nan).astype(np.float32)
         link_halves = hex_columns(self.link_trace, 16)
         tokens = np.fromiter(
@@ -676,8 +735,8 @@ class BatchBuilder:
             key=key,
             parent=parent,
             trace=inverse.astype(np.uint32),
-            place=column_of(self.place, np.uint32),
-            tenant=column_of(self.tenant, np.int32),
+            place=place,
+            tenant=tenant,
             start_ns=start,
             duration_ms=duration,
             trace_ids=halves[first],
@@ -703,7 +762,7 @@ class BatchBuilder:
             texts=self._texts.entries,
             names={int(key[row]): name for row, name in self.names.items()},
         )
-        self.spans_done += len(self.span_hex)
+        self.spans_done += self.packed
         self._start_over()
         return batch
 
@@ -721,13 +780,14 @@ class BatchBuilder:
     def _start_over(self) -> None:
         """Empty the columns in place: a reader may hold on to the lists."""
         for column in (
-            self.trace_hex, self.span_hex, self.parent_hex, self.place, self.tenant, self.start, self.end,
+            self._packs, self.marks,
             self.call_row, self.call_facts, self.tokens, self.call_user, self.call_workflow, self.call_line,
             self.link_row, self.link_trace, self.link_span, self.id_row, self.id_kind, self.id_text,
-            self.extra_call, self.extra_searches, self.extra_cost, self.extra_log_id, self.marks,
+            self.extra_call, self.extra_searches, self.extra_cost, self.extra_log_id,
         ):  # fmt: skip
             column.clear()
         self.names.clear()
+        self.packed = 0
 
 
 class Table(Generic[T]):
@@ -776,7 +836,15 @@ _DETAIL_FIELDS = {
     "input_cache_creation_1h": Field.CACHE_WRITE_1H,
     "output_reasoning_tokens": Field.REASONING_TOKENS,
     "output_reasoning": Field.REASONING_TOKENS,
+    "cached_tokens": Field.CACHE_READ,
+    "cache_creation_tokens": Field.CACHE_WRITE,
 }
+_DETAIL_OBJECTS = frozenset({"prompt_tokens_details", "input_tokens_details"})
+"""Parts of a provider's own usage object that hold counts of their own."""
+
+
+def _keep(column: list[Any], kept: Sequence[int]) -> None:
+    column[:] = [column[number] for number in kept]
 
 
 def _first_row(mark: tuple[int, int, int]) -> int:
@@ -794,7 +862,7 @@ def role_of_kind(kind: Kind, presence: int) -> Role:
 
 def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:
     """Read the role of a span whose kind does not tell."""
-    if presence >> Field.ROLE_SERVER & 1:
+    if presence >> Field.ROLE_SERVER & 1 or Field.ROUTE in found:
         return Role.SERVER
     if presence >> Field.ROLE_JOB & 1:
         return Role.CONSUMER
@@ -881,15 +949,36 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
+def _is_anthropic_usage(found: dict[Field, Any]) -> bool:
+    """Whether input was copied from Anthropic's own usage object, whose input leaves cached tokens out."""
+    entries = dict(_entries_of_object(found.get(Field.USAGE_DETAILS)))
+    return (
+        "cache_read_input_tokens" in entries
+        and "prompt_tokens" not in entries
+        and count_of(entries.get("input_tokens")) == count_of(found.get(Field.INPUT_TOKENS))
+    )
+
+
 def _entries_of_object(value: Any) -> list[tuple[str, Any]]:
+    """Entries of an object that may be written as JSON, or as Python prints a dict."""
     if isinstance(value, str):
-        if not value.lstrip().startswith("{"):
+        text = value.strip()
+        if not text.startswith("{"):
             return []
         try:
-            value = orjson.loads(value)
+            value = orjson.loads(text)
         except orjson.JSONDecodeError:
-            return []
+            value = _python_object(text)
     return [(str(key), inner) for key, inner in value.items()] if isinstance(value, dict) else []
+
+
+def _python_object(text: str) -> Any:
+    if len(text) > MAX_PYTHON_OBJECT or not text.startswith("{'"):
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _entries_of_tags(value: Any) -> list[tuple[str, str]]:

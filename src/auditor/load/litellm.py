@@ -226,6 +226,7 @@ class LiteLLMReader:
             usage_in_event=False,
             # Broken streams are logged with locally counted tokens: the answer itself had no usage.
             partial=has_usage and not is_batch and not cache_hit and answered is False,
+            abandoned=False,
         )
         if not has_usage:
             return facts, (NO_COUNT,) * 7

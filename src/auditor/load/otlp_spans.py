@@ -27,7 +27,7 @@ from auditor.load.builder import (
     text_of,
 )
 from auditor.load.otlp_types import Event, KeyValue, Link, Resource, Span
-from auditor.load.otlp_values import ABSENT, decode_value
+from auditor.load.otlp_values import ABSENT, UNDECODABLE, PlainValue, decode_plain_values, decode_value
 from auditor.load.plans import (
     ENTRIES,
     KINDS,
@@ -39,12 +39,11 @@ from auditor.load.plans import (
     role_number,
     role_of_number,
 )
-from auditor.model.spans import NO_COUNT, TOKEN_COLUMNS
+from auditor.model.spans import MAX_COUNT, NO_COUNT, TOKEN_COLUMNS
 
 CACHED_VALUE = 96
 """Longest raw value that is worth remembering."""
 CACHED_VALUES = 1 << 16
-CACHED_IDS = 1 << 14
 CACHED_PLANS = 1 << 13
 CACHED_PLAN_KEYS = 256
 """Most attributes of a span whose plan is worth remembering."""
@@ -69,8 +68,7 @@ Described = tuple[int, int]
 _resource = msgspec.json.Decoder(Resource)
 _events = msgspec.json.Decoder(list[Event])
 _links = msgspec.json.Decoder(list[Link])
-_tells_usage = re.compile(rb"sage|token[._]count").search
-_tells_chunks = re.compile(rb'"name"\s*:\s*"[^"]*[cC][hH][uU][nN][kK]').search
+_chunk_name = re.compile(rb'"name"\s*:\s*"[^"]*[cC]hunk').search
 
 
 class SpanReader:
@@ -84,8 +82,7 @@ class SpanReader:
         self._memory = Memory()
         self._outcomes = 0
         self._values: dict[bytes, Any] = {}
-        self._counts: dict[bytes, int] = {}
-        self._ids: dict[bytes, str] = {}
+        self._longest_placeholder = max(map(len, builder.lexicon.placeholders), default=0)
 
     def resource(self, raw: msgspec.Raw) -> ResourceFacts:
         """Read a resource; the same bytes are read once."""
@@ -143,7 +140,7 @@ class SpanReader:
                 if len(span.links) > NOTHING:
                     self._read_links(span.links)
                 if explained is not None and span.traceId.lower() == explained:
-                    builder.names[len(ids)] = span.name
+                    builder.names[builder.next_row] = span.name
                 traces.append(span.traceId)
                 ids.append(span.spanId)
                 parents.append(span.parentSpanId or NO_PARENT)
@@ -151,6 +148,7 @@ class SpanReader:
                 tenant_codes.append(tenant)
                 starts.append(span.startTimeUnixNano)
                 ends.append(span.endTimeUnixNano)
+        builder.pack_if_due()
 
     # -- what is remembered --------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class SpanReader:
 
     def _new_plan(self, attributes: Sequence[KeyValue]) -> Plan:
         keys = tuple(pair.key for pair in attributes)
-        plan = plan_for(keys, self._builder.lexicon, self._memory)
+        plan = plan_for(keys, self._builder.lexicon, self._memory, fast=self._fast)
         if len(keys) <= CACHED_PLAN_KEYS and len(self._plans) < CACHED_PLANS:
             self._plans[tuple(map(sys.intern, keys))] = plan
         return plan
@@ -198,13 +196,16 @@ class SpanReader:
 
         Its ids and, for a model call, its facts are added to the builder.
         """
+        has_events = len(span.events) > NOTHING
+        has_chunks = False
+        if has_events:
+            events = bytes(span.events)
+            has_chunks = _tells_chunks(events)
+            if _tells_usage(events):
+                return self._describe_slowly(plan, resource, span, kind, line, None)
         attributes = span.attributes
-        events = b"" if len(span.events) <= NOTHING else bytes(span.events)
-        if not self._fast or not plan.is_fast or (events and _tells_usage(events)):
-            return self._describe_slowly(plan, resource, span, kind, line, None)
-        ids = self._ids_of(plan, attributes) if plan.ids else []
-        counts = self._counts_of(plan, attributes) if plan.counts else NO_COUNTS
-        if ids is None or counts is None or (plan.checked and self._lacks_one(plan, attributes)):
+        values = decode_plain_values([attributes[at].value for at in plan.varying]) if plan.varying else []
+        if not plan.is_fast or values is None or (plan.checked and self._lacks_one(plan, attributes)):
             return self._describe_slowly(plan, resource, span, kind, line, None)
         tenant, placeholder = resource.tenant_code, ""
         if plan.looks_up_tenants:
@@ -218,69 +219,63 @@ class SpanReader:
             resource.policy,
             placeholder,
             span.status.code == STATUS_ERROR,
-            bool(events),
-            bool(events) and _tells_chunks(events) is not None,
+            has_events,
+            has_chunks,
         )
         try:
             outcome = plan.outcomes[facts]
         except KeyError:
             return self._describe_slowly(plan, resource, span, kind, line, facts)
-        if outcome.tenant is not None:
-            tenant = outcome.tenant
         builder = self._builder
-        row = len(builder.span_hex)
-        for (id_kind, _), text in zip(plan.ids, ids, strict=True):
-            if text:
-                builder.add_id(row, id_kind, text)
-        for id_kind, text in outcome.fixed_ids:
-            builder.add_id(row, id_kind, text)
+        row = builder.packed + len(builder.span_hex)
+        ids = self._identities(values, len(plan.id_kinds)) if plan.id_kinds else []
         if outcome.call_facts >= 0:
-            user, workflow = outcome.user, outcome.workflow
-            if plan.user >= 0:
-                user = builder.text_code(ids[plan.user] or resource.user)
-            if plan.workflow >= 0:
-                workflow = builder.text_code(ids[plan.workflow] or resource.workflow)
+            counts = _counts(plan, values)
+            if counts is None:
+                return self._describe_slowly(plan, resource, span, kind, line, None)
             if plan.checked:
                 self._add_extra(plan, attributes)
-            builder.add_known_call(row, outcome.call_facts, counts, user, workflow, line)
+            builder.call_row.append(row)
+            builder.call_facts.append(outcome.call_facts)
+            builder.tokens.append(counts)
+            builder.call_user.append(
+                outcome.user if plan.user < 0 else builder.text_code(ids[plan.user] or resource.user)
+            )
+            builder.call_workflow.append(
+                outcome.workflow
+                if plan.workflow < 0
+                else builder.text_code(ids[plan.workflow] or resource.workflow)
+            )
+            builder.call_line.append(line)
+        for id_kind, text in zip(plan.id_kinds, ids, strict=True):
+            if text:
+                builder.id_row.append(row)
+                builder.id_kind.append(id_kind)
+                builder.id_text.append(text)
+        for id_kind, text in outcome.fixed_ids:
+            builder.add_id(row, id_kind, text)
+        if outcome.tenant is not None:
+            tenant = outcome.tenant
         if outcome.is_sampled:
             self._sample(span, is_call=outcome.call_facts >= 0, has_tenant=tenant >= 0)
         return outcome.role, tenant
 
-    def _ids_of(self, plan: Plan, attributes: Sequence[KeyValue]) -> list[str] | None:
-        """Ids at the plan's positions, empty where a placeholder stands for one; ``None`` when a value is empty."""
-        known = self._ids
-        ids = []
-        for _, at in plan.ids:
-            raw = bytes(attributes[at].value)
-            text = known.get(raw)
-            if text is None:
-                value = decode_value(raw)
-                if _is_empty(value):
-                    return None
-                text = self._builder.identity(value)
-                if len(known) >= CACHED_IDS:
-                    known.clear()
-                if len(raw) <= CACHED_VALUE:
-                    known[raw] = text
-            ids.append(text)
-        return ids
+    def _identities(self, values: Sequence[PlainValue], count: int) -> list[str]:
+        """Read the first values as ids; one is empty where a placeholder stands for it.
 
-    def _counts_of(self, plan: Plan, attributes: Sequence[KeyValue]) -> list[int] | None:
-        """Counts by token column; ``None`` when a value is empty or no count."""
-        known = self._counts
-        counts = NO_COUNTS.copy()
-        for column, at in plan.counts:
-            raw = bytes(attributes[at].value)
-            count = known.get(raw)
-            if count is None:
-                count = count_of(decode_value(raw))
-                if count is None:
-                    return None
-                if len(known) < CACHED_VALUES:
-                    known[raw] = count
-            counts[column] = count
-        return counts
+        What is longer than any placeholder and neither begins with a zero, a dash or a brace nor has white space
+        around it needs no closer look.
+        """
+        longest = self._longest_placeholder
+        return [
+            value
+            if value.__class__ is str
+            and len(value) > longest
+            and "0" < value[0] < "{"
+            and value[-1].isalnum()
+            else self._builder.identity(value)
+            for value in values[:count]
+        ]
 
     def _lacks_one(self, plan: Plan, attributes: Sequence[KeyValue]) -> bool:
         return any(_is_empty(self._value(attributes[at].value)) for at in plan.checked)
@@ -324,14 +319,13 @@ class SpanReader:
         if is_sampled:
             self._sample(span, is_call=is_call, has_tenant=tenant >= 0)
         if facts is not None and self._is_worth_remembering(facts):
-            own_kinds = {id_kind for id_kind, _ in plan.ids}
             found_ids = zip(builder.id_kind[ids:], builder.id_text[ids:], strict=True)
             plan.outcomes[facts] = Outcome(
                 role=role,
                 tenant=tenant if plan.has_blobs else None,
                 call_facts=builder.call_facts[-1] if is_call else -1,
                 is_sampled=is_sampled,
-                fixed_ids=tuple((id_kind, text) for id_kind, text in found_ids if id_kind not in own_kinds),
+                fixed_ids=tuple((id_kind, text) for id_kind, text in found_ids if id_kind not in plan.id_kinds),
                 user=builder.call_user[-1] if is_call else -1,
                 workflow=builder.call_workflow[-1] if is_call else -1,
             )
@@ -351,7 +345,7 @@ class SpanReader:
             code_of = self._builder.lexicon.span_codes.get
             try:
                 events = _events.decode(data)
-            except msgspec.ValidationError:
+            except UNDECODABLE:
                 return [], False
             hits = [
                 (code, self._value(pair.value))
@@ -359,18 +353,21 @@ class SpanReader:
                 for pair in event.attributes
                 if (code := code_of(pair.key)) is not None and code >= CALL_FROM
             ]
-        return hits, _tells_chunks(data) is not None
+        return hits, _tells_chunks(data)
 
     def _read_links(self, raw: msgspec.Raw) -> None:
         builder = self._builder
         try:
-            links = _links.decode(raw)
-        except msgspec.ValidationError:
+            links = [
+                (orjson.loads(bytes(link.traceId)), orjson.loads(bytes(link.spanId)))
+                for link in _links.decode(raw)
+                if link.traceId and link.spanId
+            ]
+        except UNDECODABLE:
             return
-        row = len(builder.span_hex)
-        for link in links:
-            if link.traceId and link.spanId:
-                builder.add_link(row, orjson.loads(bytes(link.traceId)), orjson.loads(bytes(link.spanId)))
+        row = builder.next_row
+        for trace, span in links:
+            builder.add_link(row, trace, span)
 
     def _sample(self, span: Span, *, is_call: bool, has_tenant: bool) -> None:
         """Keep the unknown attributes of a span that belongs to the sample."""
@@ -387,9 +384,30 @@ class SpanReader:
         self._builder.add_sample(span.spanId, unknown, is_call=is_call, has_tenant=has_tenant)
 
 
+def _tells_usage(events: bytes) -> bool:
+    """Say whether events may hold usage: words that are in every key of it."""
+    return b"sage" in events or b"token_count" in events or b"token.count" in events
+
+
+def _tells_chunks(events: bytes) -> bool:
+    """Say whether an event is named after the chunk of a stream."""
+    return b"hunk" in events and _chunk_name(events) is not None
+
+
 def _joined(attributes: Sequence[KeyValue], positions: Iterable[int]) -> bytes:
     """Raw values in one piece; JSON values tell by themselves where they end."""
     return b"".join([attributes[at].value for at in positions])
+
+
+def _counts(plan: Plan, values: Sequence[PlainValue]) -> list[int] | None:
+    """Counts by token column; ``None`` when one of the values is no count."""
+    counts = NO_COUNTS.copy()
+    for column, value in zip(plan.columns, values[len(plan.id_kinds) :], strict=True):
+        count = value if value.__class__ is int and 0 <= value <= MAX_COUNT else count_of(value)
+        if count is None:
+            return None
+        counts[column] = count
+    return counts
 
 
 def _is_empty(value: Any) -> bool:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 import orjson
 
+PlainValue = str | int | float
+
 ABSENT = msgspec.Raw(b"")
+UNREADABLE = math.inf
+"""Stands for a value that is there and cannot be read (1e400, bytes that are no UTF-8): no text, count or id."""
+UNDECODABLE = (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError)
+"""What decoders raise for bytes that passed as JSON while they were skipped."""
 
 
 class AnyValue(msgspec.Struct, gc=False):
@@ -23,10 +30,44 @@ class AnyValue(msgspec.Struct, gc=False):
 
 
 _any_value = msgspec.json.Decoder(AnyValue, strict=False)
+_any_values = msgspec.json.Decoder(list[AnyValue], strict=False)
+
+
+def decode_plain_values(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
+    """Decode texts and numbers, all at once; ``None`` unless every value is one of these."""
+    try:
+        values = _any_values.decode(b"[%b]" % b",".join(raws))
+    except UNDECODABLE:
+        return None
+    plain: list[PlainValue] = []
+    for value in values:
+        found = value.stringValue
+        if found is None:
+            if value.intValue is not None:
+                plain.append(value.intValue)
+            elif value.doubleValue is not None and value.boolValue is None:
+                plain.append(value.doubleValue)
+            else:
+                return None
+        elif found:
+            plain.append(found)
+        else:
+            return None
+    return plain
 
 
 def decode_value(data: bytes) -> Any:
-    """Decode one OTLP ``AnyValue``: text, number, bool, list, dict, or ``None`` when it is empty or odd."""
+    """Decode one OTLP ``AnyValue``: text, number, bool, list, dict, or ``None`` when it is empty or odd.
+
+    Never raises: half of a span has been taken over when its values are read.
+    """
+    try:
+        return _decode(data)
+    except UNDECODABLE:
+        return UNREADABLE
+
+
+def _decode(data: bytes) -> Any:
     if not data or data == b"null":
         return None
     try:

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
 from auditor.load.builder import ID_FIELDS, PRESENCE_BELOW, TOKEN_FIELDS, role_of_kind
 from auditor.model.lexicon import RANKS, Field, Lexicon
 from auditor.model.spans import IdKind, Kind, Role
@@ -38,7 +36,8 @@ _BLOBS = frozenset({Field.METADATA, Field.TAGS})
 _WITHOUT_MEANING = frozenset({Field.HOST})
 
 
-class Outcome(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Outcome:
     """What the slow path made of the first span with certain facts."""
 
     role: int
@@ -96,9 +95,11 @@ class Plan:
     looks_up_tenants: bool
     """Tenants are remembered by themselves."""
     facts: tuple[int, ...]
-    ids: tuple[tuple[IdKind, int], ...]
-    counts: tuple[tuple[int, int], ...]
-    """Token column and position of each count."""
+    varying: tuple[int, ...]
+    """Positions of the ids, then of the counts."""
+    id_kinds: tuple[IdKind, ...]
+    columns: tuple[int, ...]
+    """Token column of each count."""
     checked: tuple[int, ...]
     """Positions of other values of which it counts whether they are empty."""
     user: int
@@ -115,7 +116,7 @@ class Plan:
     outcomes: Outcomes
 
 
-def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory) -> Plan:
+def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: bool) -> Plan:
     """Work out what a sequence of attribute keys says."""
     presence = 0
     hits = []
@@ -136,8 +137,9 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory) -> Plan:
     has_blobs = not _BLOBS.isdisjoint(first)
     in_facts = _FACTS | _BLOBS | {Field.TENANT} if has_blobs else _FACTS
     tenants = tuple(hit for concept, hit in zip(fields, hits, strict=True) if concept is Field.TENANT)
-    ids = tuple((kind, first[concept]) for concept, kind in ID_FIELDS.items() if concept in first)
-    id_kinds = [kind for kind, _ in ids]
+    ids = [(kind, first[concept]) for concept, kind in ID_FIELDS.items() if concept in first]
+    id_kinds = tuple(kind for kind, _ in ids)
+    counts = [(column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first]
     roles = [role_of_kind(kind, presence) for kind in KINDS]
     is_bare = len(hits) == len(tenants) <= 1
     return Plan(
@@ -145,15 +147,16 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory) -> Plan:
         hits=tuple(hits),
         is_simple=meaningful in ([], [Field.TENANT]),
         is_bare=is_bare,
-        is_fast=Field.USAGE_DETAILS not in first,
+        is_fast=fast and Field.USAGE_DETAILS not in first,
         has_blobs=has_blobs,
         tenant=tenants[0][1] if len(tenants) == 1 else -1,
         tenants=tenants,
         tenant_positions=tuple(at for _, at in tenants),
         looks_up_tenants=bool(tenants) and not has_blobs,
         facts=tuple(at for concept, (_, at) in zip(fields, hits, strict=True) if concept in in_facts),
-        ids=ids,
-        counts=tuple((column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first),
+        varying=tuple(at for _, at in (*ids, *counts)),
+        id_kinds=id_kinds,
+        columns=tuple(column for column, _ in counts),
         checked=tuple(
             first[concept] for concept in (Field.SEARCHES, Field.REPORTED_COST, Field.FIRST_CHUNK) if concept in first
         ),

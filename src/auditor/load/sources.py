@@ -130,6 +130,8 @@ class Opened:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.bytes_read = 0
+        self.line = 1
+        """Line of the record that was read last."""
         self._stream: ByteStream | None = None
         self._map: mmap.mmap | None = None
         self._peeked = b""
@@ -276,6 +278,7 @@ class Opened:
             if start == 0 and end == len(window):
                 # All that there is: handed over as it stands, for it may be large.
                 window, whole = bytearray(), window
+                self.line = line
                 yield memoryview(whole), line, dropped
                 line += whole.count(b"\n")
                 dropped += end
@@ -283,6 +286,7 @@ class Opened:
                 continue
             with memoryview(window) as view:
                 record = bytes(view[start:end])
+            self.line = line
             yield record, line, dropped + start
             line += record.count(b"\n")
             start = searched = end

@@ -137,6 +137,8 @@ class Lexicon:
     provider_paths: tuple[str, ...]
     """Paths of provider APIs: a server span that serves one is a gateway."""
     dropped_states: frozenset[str]
+    abandonments: frozenset[str]
+    """Lower-case error types that say that a stream was not read to its end."""
     metadata_fields: dict[str, KeyMeaning]
     """Lower-case key inside a metadata object or before the colon of a tag to its meaning."""
     namespaces: tuple[str, ...]

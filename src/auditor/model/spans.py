@@ -134,11 +134,13 @@ class CallFacts(NamedTuple):
     usage_in_event: bool
     partial: bool
     """The source itself says that the usage is an estimate or broke off."""
+    abandoned: bool
+    """The error is that nobody read the answer to its end: the provider has answered, and bills."""
 
     @property
     def was_answered(self) -> bool:
         """Whether an answer had begun: then the provider bills, even if the call failed afterwards."""
-        return self.first_chunk or self.finished or self.has_response_id
+        return self.first_chunk or self.finished or self.has_response_id or (self.abandoned and bool(self.streamed))
 
 
 @dataclass(slots=True)

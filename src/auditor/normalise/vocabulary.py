@@ -92,6 +92,7 @@ def compile_lexicon(
         placeholders=frozenset(identity["placeholders"]["values"]) | {text.lower() for text in placeholders},
         provider_paths=tuple(process["providers"]["paths"]),
         dropped_states=frozenset(process["states"]["dropped"]),
+        abandonments=frozenset(text.lower() for text in process["errors"]["abandoned"]),
         metadata_fields={
             meaning.key.lower(): meaning
             for meaning in reversed(spans.meanings.values())
