@@ -323,18 +323,19 @@ class _Grouping:
             return
         place = self.table.trace[self.row[eligible]].astype(np.int64) * (int(self.process.max()) + 1)
         place += self.process[eligible]
-        by = eligible[np.argsort(place, kind="stable")]
-        starts = np.flatnonzero(np.r_[True, np.diff(np.sort(place)) != 0])
+        order = np.lexsort((self.start[eligible], place))
+        by = eligible[order]
+        is_first = np.r_[True, np.diff(place[order]) != 0]
+        starts = np.flatnonzero(is_first)
         counts = np.diff(np.r_[starts, len(by)])
         scopes = self.scope_number[by]
         unknown = np.array([not scope for scope in self.scopes], dtype=bool)[self.shape[by]]
-        # Only where two scopes meet, or one is unknown, can there be two instrumentations.
+        # Only where two scopes meet, or one is unknown, and calls overlap, can there be two instrumentations.
         mixed = np.maximum.reduceat(scopes, starts) != np.minimum.reduceat(scopes, starts)
-        worth = (counts > 1) & (mixed | np.logical_or.reduceat(unknown, starts))
+        overlap = ~is_first & (self.start[by] <= np.r_[0, self.end[by[:-1]]] + TOLERANCE_NS)
+        worth = (mixed | np.logical_or.reduceat(unknown, starts)) & np.logical_or.reduceat(overlap, starts)
         for start, count in zip(starts[worth].tolist(), counts[worth].tolist(), strict=True):
-            neighbours: list[int] = by[start : start + count].tolist()
-            ordered = sorted(neighbours, key=lambda number: int(self.start[number]))
-            self.join_best_first(self._close_pairs(ordered))
+            self.join_best_first(self._close_pairs(by[start : start + count].tolist()))
 
     def _close_pairs(self, ordered: Sequence[int]) -> Iterable[tuple[int, int]]:
         for position, one in enumerate(ordered):
