@@ -24,6 +24,7 @@ class GroupedCalls(Protocol):
     """What attribution needs to know of the calls (see ``auditor.normalise.calls``)."""
 
     primary: I64
+    facts: I64
     tenant: I32
     duplicates: dict[int, tuple[int, ...]]
     disagreeing: tuple[int, ...]
@@ -257,7 +258,7 @@ def _internal(
     own_use = np.array([value in policy.internal_tenants for _, value in values] + [False], dtype=bool)
     untagged = status != _DIRECT
     internal: Bools = (
-        (untagged & by_facts[table.call_facts[calls.primary]])
+        (untagged & by_facts[calls.facts])
         | (untagged & by_place[table.place[rows]])
         | own_use[tenant]
     )

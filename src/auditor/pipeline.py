@@ -28,7 +28,7 @@ from auditor.model.audited import USAGES, AuditedCalls
 from auditor.model.case import UsageStatus
 from auditor.model.lexicon import Lexicon
 from auditor.model.report import Report, Sample
-from auditor.model.spans import NO_COUNT, U8, Bools
+from auditor.model.spans import NO_COUNT, U8
 from auditor.normalise.calls import Calls, group
 from auditor.normalise.usage import Usage, disjoint_usage
 from auditor.normalise.vocabulary import compile_lexicon
@@ -97,7 +97,7 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
         CostedCalls(
             candidate=grouped.primary,
             facts=table.facts,
-            facts_of=table.call_facts[grouped.primary].astype(np.int64),
+            facts_of=grouped.facts,
             usage=usage_status,
             cost=prices.cost,
             has_cost=prices.has_cost,
@@ -181,9 +181,9 @@ def _nothing_found(loaded: Loaded) -> str:
 
 
 def _usage_status(table: SpanTable, grouped: Calls, usage: Usage) -> U8:
-    facts = [table.facts[number] for number in table.call_facts[grouped.primary].tolist()]
+    facts = [table.facts[number] for number in grouped.facts.tolist()]
     failed = np.array([entry.failed and not entry.was_answered for entry in facts], dtype=bool)
-    cache_hit = _any_member(table, grouped, [entry.cache_hit for entry in table.facts])
+    cache_hit = np.array([entry.cache_hit for entry in facts], dtype=bool)
     rerank = np.array([entry.operation is Operation.RERANK for entry in facts], dtype=bool)
     known = usage.is_known[grouped.usage] | rerank
     status = np.full(len(facts), USAGES.index(UsageStatus.MISSING), dtype=np.uint8)
@@ -192,14 +192,6 @@ def _usage_status(table: SpanTable, grouped: Calls, usage: Usage) -> U8:
     status[known & grouped.usage_elsewhere] = USAGES.index(UsageStatus.ELSEWHERE)
     status[(failed & ~usage.is_known[grouped.usage]) | cache_hit] = USAGES.index(UsageStatus.NOT_BILLED)
     return status
-
-
-def _any_member(table: SpanTable, grouped: Calls, flags: list[bool]) -> Bools:
-    by_facts = np.array(flags or [False], dtype=bool)
-    found: Bools = by_facts[table.call_facts[grouped.primary]]
-    for call, others in grouped.duplicates.items():
-        found[call] |= bool(by_facts[table.call_facts[list(others)]].any())
-    return found
 
 
 def _price(
@@ -211,7 +203,7 @@ def _price(
     )
     searches = table.searches[grouped.usage].astype(np.int64)
     rerank = np.array([entry.operation is Operation.RERANK for entry in table.facts] or [False], dtype=bool)
-    is_rerank = rerank[table.call_facts[grouped.primary]]
+    is_rerank = rerank[grouped.facts]
     # A rerank call is one search unless the source counts them.
     searches = np.where(searches == NO_COUNT, np.where(is_rerank, 1, 0), searches)
     return price_columns(
@@ -267,7 +259,7 @@ def _audited(
         service=[places.shapes[number].service for number in shape.tolist()],
         start_ns=table.start_ns[rows],
         facts=table.facts,
-        facts_of=table.call_facts[grouped.primary].astype(np.int64),
+        facts_of=grouped.facts,
         price_facts_of=table.call_facts[grouped.price].astype(np.int64),
         duplicates={
             call: tuple(int(table.call_row[other]) for other in others)

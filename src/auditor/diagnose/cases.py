@@ -303,7 +303,7 @@ def _links(table: SpanTable, places: Places, attribution: Attribution) -> tuple[
     has_link = np.zeros(len(table.key), dtype=bool)
     has_link[table.link_row] = True
     linked[attribution.passed_call[has_link[attribution.passed_row]]] = True
-    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID]) & (attribution.via_row >= 0)
+    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID, Join.WORKFLOW_ID]) & (attribution.via_row >= 0)
     services = [shape.service for shape in places.shapes]
     producer = [""] * len(linked)
     for call in np.flatnonzero(queue_joins).tolist():

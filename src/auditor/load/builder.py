@@ -526,7 +526,7 @@ class BatchBuilder:
             response_model=text_of(found.get(Field.RESPONSE_MODEL)),
             operation=operation,
             vocabulary=vocabulary,
-            disjoint=True if vocabulary in self.lexicon.disjoint_usage or _is_anthropic_usage(found) else None,
+            disjoint=True if self._is_disjoint(vocabulary, found) else None,
             streamed=flag_of(found.get(Field.STREAMED)),
             first_chunk=chunk_events or Field.FIRST_CHUNK in found,
             finished=finished not in (None, "", [], "[]", [""]),
@@ -591,6 +591,13 @@ class BatchBuilder:
             self.extra_searches.append(NO_COUNT if searches is None else searches)
             self.extra_cost.append(-1 if cost is None else cost)
             self.extra_log_id.append(self.text_code(log_id))
+
+    def _is_disjoint(self, vocabulary: str, found: dict[Field, Any]) -> bool:
+        """Whether input leaves cached tokens out, by what the source is."""
+        if vocabulary not in self.lexicon.disjoint_usage:
+            return _is_anthropic_usage(found)
+        # A source of disjoint buckets may pass a provider's own object on, whose input holds everything.
+        return "prompt_tokens" not in dict(_entries_of_object(found.get(Field.USAGE_DETAILS)))
 
     def _counts(self, found: dict[Field, Any]) -> tuple[int, ...]:
         """Token counts in the order of ``TOKEN_COLUMNS``; a missing or corrupt count is ``NO_COUNT``."""
@@ -888,7 +895,8 @@ def hash_texts(texts: Sequence[str]) -> U64:
 def text_of(value: Any) -> str:
     """Read an attribute value as text: numbers and one-element lists count, anything else is empty."""
     if isinstance(value, str):
-        return value
+        # Some products write every value as JSON, texts in quotes included.
+        return value if value[:1] != '"' else _unquoted(value)
     if isinstance(value, list):
         return text_of(value[0]) if len(value) == 1 else ""
     if isinstance(value, bool) or value is None:
@@ -970,6 +978,14 @@ def _entries_of_object(value: Any) -> list[tuple[str, Any]]:
         except orjson.JSONDecodeError:
             value = _python_object(text)
     return [(str(key), inner) for key, inner in value.items()] if isinstance(value, dict) else []
+
+
+def _unquoted(text: str) -> str:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return value if isinstance(value, str) else text
 
 
 def _python_object(text: str) -> Any:

@@ -88,6 +88,8 @@ class Operation(StrEnum):
     AGENT = "agent"
     TOOL = "tool"
     CHAIN = "chain"
+    WRAPPER = "wrapper"
+    """The outer half of a pair, or a plain span of a tracing product: repeats usage, and is no agent."""
     RETRIEVER = "retriever"
     POLL = "poll"
     """Reads the state or the result of earlier work: never billed."""
@@ -98,7 +100,9 @@ class Operation(StrEnum):
         return self not in CONTAINERS and self is not Operation.POLL
 
 
-CONTAINERS = frozenset({Operation.AGENT, Operation.TOOL, Operation.CHAIN, Operation.RETRIEVER})
+CONTAINERS = frozenset(
+    {Operation.AGENT, Operation.TOOL, Operation.CHAIN, Operation.RETRIEVER, Operation.WRAPPER}
+)
 """Operations whose spans repeat the usage of the calls below them."""
 
 

@@ -27,9 +27,16 @@ LATE_NS = 1_000_000
 """How long after a call's span usage has to come to be late, and not just written down last."""
 TELLING_TOKENS = 20
 """Input tokens below which equal counts may be a coincidence."""
+REPLAY_LENGTH = 0.05
+"""A second description of one call lasts at least this share of the first; an answer from a cache does not."""
 STEADY_NS = 2_000_000_000
 """How much a constant clock offset between two processes may vary."""
 
+_FILLED = (
+    "provider", "request_model", "response_model", "operation", "first_chunk", "finished", "has_response_id",
+    "service_tier", "cache_hit", "batch", "environment", "feature", "credential", "placeholder",
+)  # fmt: skip
+"""What another span of the same call may add."""
 _DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
 
 
@@ -55,6 +62,8 @@ class Calls:
     """Calls whose spans carry different tenants of one namespace."""
     containers: int
     """Candidates that only repeat what lies below them."""
+    facts: I64
+    """Row of the table's facts that says what all spans of the call say together."""
 
 
 def group(table: SpanTable, places: Places) -> Calls:
@@ -423,8 +432,17 @@ class _Grouping:
             return self.overlaps(one, other) and self.scopes_differ(one, other) is not False
         first, second = sorted((one, other), key=lambda number: int(self.process[number]))
         offset = offsets.get((int(self.process[first]), int(self.process[second])), 0)
+        if abs(offset) > SAME_MOMENT_NS and self._looks_replayed(one, other):
+            return False
         apart = abs(int(self.start[second]) - int(self.start[first]) - offset)
         return apart <= SAME_MOMENT_NS or self.outer[one] == other or self.outer[other] == one
+
+    def _looks_replayed(self, one: int, other: int) -> bool:
+        """Whether one of two is an answer from a cache: far shorter, or for another tenant."""
+        lengths = sorted(int(self.end[number] - self.start[number]) for number in (one, other))
+        codes = [int(self.table.tenant[self.row[number]]) for number in (one, other)]
+        tenants = [{(tag.namespace, tag.value) for tag in self.table.tenants[code]} for code in codes if code >= 0]
+        return lengths[0] < lengths[1] * REPLAY_LENGTH or (len(tenants) == 2 and tenants[0].isdisjoint(tenants[1]))
 
     def _nearly_same_tokens(self, one: int, other: int) -> bool:
         """Whether two instrumentations of one process agree on input or output: one of them miscounts streams."""
@@ -515,6 +533,8 @@ class _Grouping:
             self.table.call_facts[roots]
         ]
         late = np.zeros(len(roots), dtype=bool)
+        facts = self.table.call_facts[roots].astype(np.int64)
+        known = {entry: number for number, entry in enumerate(self.table.facts)}
         duplicates: dict[int, tuple[int, ...]] = {}
         position = {int(root): number for number, root in enumerate(roots.tolist())}
         for root, members in self.members.items():
@@ -523,6 +543,7 @@ class _Grouping:
             call = position[root]
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
+            facts[call] = self._merged_facts(int(primary[call]), members, known)
             elsewhere[call] = usage[call] in self.carried or elsewhere[call]
             late[call] = (
                 usage[call] in self.carried and self.start[usage[call]] > self.end[primary[call]] + LATE_NS
@@ -540,7 +561,22 @@ class _Grouping:
             late,
             tuple(self.disagreeing),
             len(self.dropped),
+            facts,
         )
+
+    def _merged_facts(self, primary: int, members: list[int], known: dict[CallFacts, int]) -> int:
+        """What the spans of a call say together: each fills what the one that stands for the call leaves open."""
+        facts = self.facts(primary)
+        for member in sorted(members, key=self._order):
+            other = self.facts(member)
+            facts = facts._replace(
+                **{name: getattr(facts, name) or getattr(other, name) for name in _FILLED},
+                streamed=facts.streamed if facts.streamed is not None else other.streamed,
+            )
+        number = known.setdefault(facts, len(known))
+        if number == len(self.table.facts):
+            self.table.facts.append(facts)
+        return number
 
     def _choose(self, members: list[int]) -> tuple[int, int, int]:
         def inner(member: int) -> tuple[int, int, int]:
