@@ -20,9 +20,11 @@ from auditor.load.litellm import LiteLLMReader
 from auditor.load.otlp_json import OtlpJsonReader
 from auditor.load.sources import BrokenCompressionError, Opened, Record, Source, find, values_in
 from auditor.model.lexicon import Lexicon
-from auditor.model.report import InputSummary
+from auditor.model.report import InputSummary, Rejection
 from auditor.model.spans import Batch, SampledSpan
 
+UNREAD = "unread"
+"""Format of an input that could not be read at all."""
 
 class Reader(Protocol):
     """Reads the records of one format into a builder."""
@@ -96,10 +98,22 @@ def load(
     explain_trace: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Loaded:
-    """Read all inputs; ``progress`` hears of bytes and spans done. Raises ``InputError`` when none can be read."""
+    """Read all inputs; ``progress`` hears of bytes and spans done.
+
+    Of several inputs one that cannot be read counts as rejected and the others are audited. Raises ``InputError``
+    when none can be read.
+    """
     loaded = Loaded()
-    for number, source in enumerate(find(paths)):
-        _load_one(source, number, lexicon, loaded, explain_trace, progress)
+    first_error: InputError | None = None
+    sources = find(paths)
+    for number, source in enumerate(sources):
+        try:
+            _load_one(source, number, lexicon, loaded, explain_trace, progress)
+        except InputError as error:
+            first_error = first_error or error
+            loaded.inputs.append(_unread(source, error))
+    if first_error is not None and all(entry.format == UNREAD for entry in loaded.inputs):
+        raise first_error
     loaded.sample.sort(key=_sample_order)
     del loaded.sample[SAMPLE_SIZE:]
     return loaded
@@ -215,6 +229,21 @@ def _summary(source: Source, form: Format, opened: Opened, builder: BatchBuilder
         start_ns=int(known.min()) if known.size else None,
         end_ns=int(known.max()) if known.size else None,
         notes=(),
+    )
+
+
+def _unread(source: Source, error: InputError) -> InputSummary:
+    return InputSummary(
+        path=source.name,
+        format=UNREAD,
+        vocabularies=(),
+        bytes=source.size,
+        records=0,
+        spans=0,
+        rejected=1,
+        rejections=(Rejection(0, 0, str(error).removeprefix(source.name).lstrip(": ")),),
+        start_ns=None,
+        end_ns=None,
     )
 
 
