@@ -174,7 +174,8 @@ def _nothing_found(loaded: Loaded) -> str:
     names = ", ".join(entry.path for entry in loaded.inputs[:3])
     more = f" and {len(loaded.inputs) - 3} more" if len(loaded.inputs) > 3 else ""
     rejected = sum(entry.rejected for entry in loaded.inputs)
-    reason = next((entry.rejections[0].reason for entry in loaded.inputs if entry.rejections), "")
+    first = next((entry.rejections[0] for entry in loaded.inputs if entry.rejections), None)
+    reason = f"line {first.line}: {first.reason}" if first else ""
     spans = loaded.spans_read
     broken = f", {rejected} records rejected ({reason})" if rejected else ""
     return f"{names}{more}: no model call among {spans} spans{broken}"

@@ -136,9 +136,7 @@ def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, namespace
         token = shape * 2 + crosses
         moved = token != last[active]
         changed = active[moved]
-        path[changed] = _mix(
-            path[changed], places.shape_hash[shape[moved]] ^ crosses[moved].astype(np.uint64)
-        )
+        path[changed] = _mix(path[changed], places.shape_hash[shape[moved]] ^ crosses[moved].astype(np.uint64))
         last[active] = token
         top[active] = parent
         before_tenant = tenant_row[active] < 0

@@ -187,9 +187,7 @@ class _Sparse:
         total = sum(counts)
         starts = np.cumsum([0, *counts])
         self.user = _join([_map(text_maps[n], batch.call_user) for n, batch in enumerate(batches)], np.int32)
-        self.workflow = _join(
-            [_map(text_maps[n], batch.call_workflow) for n, batch in enumerate(batches)], np.int32
-        )
+        self.workflow = _join([_map(text_maps[n], batch.call_workflow) for n, batch in enumerate(batches)], np.int32)
         self.searches = np.full(total, NO_COUNT, dtype=np.uint32)
         self.reported = np.full(total, -1, dtype=np.int64)
         self.log_id = np.full(total, -1, dtype=np.int32)
@@ -301,10 +299,7 @@ def _ranks(table: Sequence[object]) -> I64:
 
 def _intern(tables: Iterable[list[T]]) -> tuple[list[T], list[I32]]:
     merged: dict[T, int] = {}
-    maps = [
-        np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32)
-        for table in tables
-    ]
+    maps = [np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32) for table in tables]
     return list(merged), maps
 
 

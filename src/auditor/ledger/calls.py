@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from auditor.model.audited import USAGES, AuditedCalls
 from auditor.model.case import UsageStatus
-from auditor.model.joins import STATUSES, Join, Status
+from auditor.model.joins import STATUSES, Join
 from auditor.model.money import to_decimal_string
 
 COLUMNS = (
@@ -23,9 +23,7 @@ COLUMNS = (
 def call_rows(calls: AuditedCalls) -> Iterator[dict[str, object]]:
     """Yield the rows; ``None`` where something is unknown, money as decimal strings in USD."""
     ids = [(calls.spans.trace_id(row), calls.spans.span_id(row)) for row in calls.row.tolist()]
-    order = sorted(
-        range(len(calls)), key=lambda call: (int(calls.start_ns[call]), ids[call], calls.log_id[call])
-    )
+    order = sorted(range(len(calls)), key=lambda call: (int(calls.start_ns[call]), ids[call], calls.log_id[call]))
     for call in order:
         yield _row(calls, call, *ids[call])
 

@@ -28,9 +28,7 @@ def tenant_rows(calls: AuditedCalls) -> Iterator[dict[str, object]]:
                         "tenant_id": names[tenant] or None,
                         "status": str(status),
                         "calls": int(chosen.sum()),
-                        "input_tokens": int(
-                            (calls.uncached + calls.cache_read + calls.cache_write)[chosen].sum()
-                        ),
+                        "input_tokens": int((calls.uncached + calls.cache_read + calls.cache_write)[chosen].sum()),
                         "cache_read_tokens": int(calls.cache_read[chosen].sum()),
                         "cache_write_tokens": int(calls.cache_write[chosen].sum()),
                         "output_tokens": int(calls.output[chosen].sum()),

@@ -6,6 +6,7 @@ A format is a module with a reader (``read(record, line, byte)`` into a ``BatchB
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,6 +24,12 @@ from auditor.model.lexicon import Lexicon
 from auditor.model.report import InputSummary, Rejection
 from auditor.model.spans import Batch, SampledSpan
 
+UNREADABLE = (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError)
+_HALF_PAIR = re.compile(
+    rb"(?<!\\)((?:\\\\)*)"
+    rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 UNREAD = "unread"
 """Format of an input that could not be read at all."""
 
@@ -100,8 +107,8 @@ def load(
 ) -> Loaded:
     """Read all inputs; ``progress`` hears of bytes and spans done.
 
-    Of several inputs one that cannot be read counts as rejected and the others are audited. Raises ``InputError``
-    when none can be read.
+    A file that was found in a directory or by a pattern and cannot be read counts as rejected, and the others are
+    audited. Raises ``InputError`` for one that was named, and when none can be read.
     """
     loaded = Loaded()
     first_error: InputError | None = None
@@ -110,6 +117,8 @@ def load(
         try:
             _load_one(source, number, lexicon, loaded, explain_trace, progress)
         except InputError as error:
+            if not source.is_found:
+                raise
             first_error = first_error or error
             loaded.inputs.append(_unread(source, error))
     if first_error is not None and all(entry.format == UNREAD for entry in loaded.inputs):
@@ -136,6 +145,9 @@ def _load_one(
     try:
         try:
             for record in opened.records():
+                if form is None and bytes(record[0][:3]).strip() in {b"{}", b"[]"}:
+                    # A request without content says nothing about the format of the others.
+                    continue
                 if form is None or reader is None:
                     form = recognise(record, source)
                     reader = form.reader(builder)
@@ -163,18 +175,35 @@ def _read(reader: Reader, builder: BatchBuilder, record: Record) -> None:
     data, line, byte = record
     try:
         reader.read(data, line, byte)
-    except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError) as error:
-        message = str(error)
-        if "trailing characters" not in message:
-            builder.reject(line, byte, _plain(message))
+    except UNREADABLE as error:
+        if "trailing characters" not in str(error):
+            _read_mended(reader, builder, record, str(error))
             return
         builder.records -= 1
-        view = memoryview(data)
-        for value, at_line, at_byte in values_in(view, line, byte):
+        for value in values_in(memoryview(data), line, byte):
             try:
-                reader.read(value, at_line, at_byte)
-            except (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError) as inner:
-                builder.reject(at_line, at_byte, _plain(str(inner)))
+                reader.read(*value)
+            except UNREADABLE as inner:
+                _read_mended(reader, builder, value, str(inner))
+
+
+def _read_mended(reader: Reader, builder: BatchBuilder, record: Record, message: str) -> None:
+    """Read a record again whose texts were cut inside a character; reject it when that is not what ails it.
+
+    Texts cut to a limit often end in half a surrogate pair, or in a part of a UTF-8 sequence.
+    """
+    data, line, byte = record
+    text = bytes(data)
+    mended = _HALF_PAIR.sub(rb"\1\\ufffd", text.decode("utf-8", "replace").encode())
+    if mended != text:
+        builder.records -= 1
+        try:
+            reader.read(mended, line, byte)
+        except UNREADABLE as error:
+            message = str(error)
+        else:
+            return
+    builder.reject(line, byte, _plain(message))
 
 
 def _plain(message: str) -> str:
@@ -241,7 +270,7 @@ def _unread(source: Source, error: InputError) -> InputSummary:
         records=0,
         spans=0,
         rejected=1,
-        rejections=(Rejection(0, 0, str(error).removeprefix(source.name).lstrip(": ")),),
+        rejections=(Rejection(1, 0, str(error).removeprefix(source.name).lstrip(": ")),),
         start_ns=None,
         end_ns=None,
     )

@@ -34,9 +34,13 @@ from auditor.model.lexicon import (
 )
 from auditor.model.report import Rejection
 from auditor.model.spans import (
+    I32,
+    I64,
     MAX_COUNT,
     NO_COUNT,
     TOKEN_COLUMNS,
+    U32,
+    U64,
     Batch,
     CallFacts,
     IdKind,
@@ -46,10 +50,6 @@ from auditor.model.spans import (
     SampledSpan,
     Shape,
     TenantTag,
-    I32,
-    I64,
-    U32,
-    U64,
     mix,
 )
 
@@ -68,6 +68,8 @@ SAMPLE_SIZE = 512
 """Spans kept to look for unknown tenant keys: those with the smallest ids, so that the choice has no order."""
 KEPT_REJECTIONS = 20
 MAX_SAMPLED_TEXT = 128
+UNKNOWN_MODEL = "unknown"
+"""What frameworks write where they do not know the model: another key may."""
 MAX_PYTHON_OBJECT = 4096
 """Longer texts are not read as a printed dict: usage and metadata objects are short."""
 
@@ -301,8 +303,8 @@ class BatchBuilder:
                 usage_in_event = True
                 hits = [*hits, *event_hits]
                 found = of_events | found
-        for field, kind_of_id in ID_FIELDS.items():
-            if field in found and (value := self.identity(found[field])):
+        for concept, kind_of_id in ID_FIELDS.items():
+            if concept in found and (value := self.identity(found[concept])):
                 self.add_id(row, kind_of_id, value)
         has_usage = bool(USAGE_FIELDS & found.keys())
         is_call = operation not in CONTAINERS and (
@@ -315,11 +317,13 @@ class BatchBuilder:
             )
         role = self._role(kind, presence, found, operation, is_call=is_call)
         provider_api = (
-            role is Role.SERVER
-            and Field.ROUTE in found
-            and text_of(found[Field.ROUTE]).partition("?")[0].endswith(self.lexicon.provider_paths)
+            role is Role.SERVER and Field.ROUTE in found and self.is_provider_route(found[Field.ROUTE])
         )
         return SpanFacts(role, provider_api, tenant_code, is_call)
+
+    def is_provider_route(self, value: Any) -> bool:
+        """Say whether a route or path is one of a provider's API."""
+        return text_of(value).partition("?")[0].endswith(self.lexicon.provider_paths)
 
     def add_span(
         self, trace: str, span: str, parent: str, place: int, tenant: int, start_ns: int, end_ns: int
@@ -373,6 +377,8 @@ class BatchBuilder:
             if value is None or value == "":
                 continue
             field = _FIELDS[code // RANKS]
+            if field in _MODELS and text_of(value).lower() == UNKNOWN_MODEL:
+                continue
             if field not in found:
                 found[field] = value
         return found
@@ -634,11 +640,11 @@ class BatchBuilder:
         parents = [canonical_id(text, 8) for text in self.parent_hex]
         bad = [
             row
-            for row, (trace, span, parent) in enumerate(zip(traces, spans, parents, strict=True))
-            if trace is None or span is None or parent is None or not trace.strip("0") or not span.strip("0")
+            for row, (trace, span) in enumerate(zip(traces, spans, strict=True))
+            if trace is None or span is None or not trace.strip("0") or not span.strip("0")
         ]
         for row in bad:
-            self.reject(*self.position_of(self.packed + row), "a span has no readable trace id, span id or parent id")
+            self.reject(*self.position_of(self.packed + row), "a span has no readable trace id or span id")
         self.trace_hex[:] = [text or "0" * 32 for text in traces]
         self.span_hex[:] = [text or NO_PARENT for text in spans]
         self.parent_hex[:] = [text or NO_PARENT for text in parents]
@@ -815,6 +821,7 @@ class Table(Generic[T]):
         return code
 
 
+_MODELS = frozenset({Field.REQUEST_MODEL, Field.RESPONSE_MODEL})
 _FIELDS = {int(entry): entry for entry in Field}
 TOKEN_FIELDS = (
     Field.INPUT_TOKENS,
@@ -862,9 +869,9 @@ def _code(hit: Hit) -> int:
     return hit[0]
 
 
-def role_of_kind(kind: Kind, presence: int) -> Role:
+def role_of_kind(kind: Kind, presence: int, *, has_route: bool) -> Role:
     """Read the role of a span without attributes that tell one by their values."""
-    return _KIND_ROLES.get(kind) or role_of_presence(presence, {})
+    return _KIND_ROLES.get(kind) or role_of_presence(presence, {Field.ROUTE: ""} if has_route else {})
 
 
 def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:
@@ -1054,7 +1061,7 @@ def canonical_id(value: object, width: int) -> str | None:
             value = bytes(value).hex()
         except (TypeError, ValueError):
             return None
-    if value is None or value == "" or value == {}:
+    if value is None or value in ("", {}):
         return "0" * (2 * width)
     if not isinstance(value, str):
         return None

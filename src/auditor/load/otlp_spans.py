@@ -51,6 +51,8 @@ CACHED_RESOURCES = 1 << 14
 CACHED_OUTCOMES = 1 << 15
 CACHED_FACTS = 1 << 10
 """Most bytes of facts that are worth remembering an outcome for."""
+CACHED_OUTCOMES_OF_PLAN = 1 << 12
+NO_ROUTE = -1
 NOTHING = 2
 """Bytes of an empty list: ``[]``."""
 HIGHEST_KIND = len(KINDS) - 1
@@ -82,6 +84,7 @@ class SpanReader:
         self._memory = Memory()
         self._outcomes = 0
         self._values: dict[bytes, Any] = {}
+        self._routes: dict[bytes, int] = {}
         self._longest_placeholder = max(map(len, builder.lexicon.placeholders), default=0)
 
     def resource(self, raw: msgspec.Raw) -> ResourceFacts:
@@ -117,8 +120,9 @@ class SpanReader:
                 kind = span.kind
                 if kind > HIGHEST_KIND or kind < 0:
                     kind = 0
-                if plan.is_simple and len(span.events) <= NOTHING:
-                    role = plan.roles[kind]
+                route = 0 if plan.route < 0 else self._route(bytes(attributes[plan.route].value))
+                if plan.is_simple and len(span.events) <= NOTHING and route >= 0:
+                    role = plan.roles[route][kind]
                     tenant = resource.tenant_code
                     if plan.tenant >= 0:
                         try:
@@ -128,7 +132,7 @@ class SpanReader:
                     if kind in plan.sampled_kinds:
                         self._sample(span, is_call=False, has_tenant=tenant >= 0)
                 else:
-                    described = self._describe(plan, resource, span, kind, line)
+                    described = self._describe(plan, resource, span, kind, route, line)
                     if described is None:
                         continue
                     role, tenant = described
@@ -190,7 +194,7 @@ class SpanReader:
     # -- the fast path -------------------------------------------------------------------------------
 
     def _describe(
-        self, plan: Plan, resource: ResourceFacts, span: Span, kind: int, line: int
+        self, plan: Plan, resource: ResourceFacts, span: Span, kind: int, route: int, line: int
     ) -> Described | None:
         """Describe the span that is about to become the next row; ``None`` when it has to be left out.
 
@@ -204,8 +208,23 @@ class SpanReader:
             if _tells_usage(events):
                 return self._describe_slowly(plan, resource, span, kind, line, None)
         attributes = span.attributes
-        values = decode_plain_values([attributes[at].value for at in plan.varying]) if plan.varying else []
-        if not plan.is_fast or values is None or (plan.checked and self._lacks_one(plan, attributes)):
+        ids: list[str] | None = []
+        counts: list[int] | None = NO_COUNTS
+        if plan.varying:
+            values = decode_plain_values([attributes[at].value for at in plan.varying])
+            if values is None:
+                return self._describe_slowly(plan, resource, span, kind, line, None)
+            if plan.id_kinds:
+                ids = self._ids(values[: len(plan.id_kinds)])
+            if plan.columns:
+                counts = _counts(plan.columns, values[len(plan.id_kinds) :])
+        if (
+            not plan.is_fast
+            or route < 0
+            or ids is None
+            or counts is None
+            or (plan.checked and self._lacks_one(plan, attributes))
+        ):
             return self._describe_slowly(plan, resource, span, kind, line, None)
         tenant, placeholder = resource.tenant_code, ""
         if plan.looks_up_tenants:
@@ -221,6 +240,7 @@ class SpanReader:
             span.status.code == STATUS_ERROR,
             has_events,
             has_chunks,
+            route,
         )
         try:
             outcome = plan.outcomes[facts]
@@ -228,11 +248,7 @@ class SpanReader:
             return self._describe_slowly(plan, resource, span, kind, line, facts)
         builder = self._builder
         row = builder.packed + len(builder.span_hex)
-        ids = self._identities(values, len(plan.id_kinds)) if plan.id_kinds else []
         if outcome.call_facts >= 0:
-            counts = _counts(plan, values)
-            if counts is None:
-                return self._describe_slowly(plan, resource, span, kind, line, None)
             if plan.checked:
                 self._add_extra(plan, attributes)
             builder.call_row.append(row)
@@ -260,22 +276,34 @@ class SpanReader:
             self._sample(span, is_call=outcome.call_facts >= 0, has_tenant=tenant >= 0)
         return outcome.role, tenant
 
-    def _identities(self, values: Sequence[PlainValue], count: int) -> list[str]:
-        """Read the first values as ids; one is empty where a placeholder stands for it.
+    def _ids(self, values: Sequence[PlainValue]) -> list[str] | None:
+        """Read ids, empty where a placeholder stands for one; ``None`` when a value is empty or no id.
 
         What is longer than any placeholder and neither begins with a zero, a dash or a brace nor has white space
         around it needs no closer look.
         """
         longest = self._longest_placeholder
-        return [
-            value
-            if value.__class__ is str
-            and len(value) > longest
-            and "0" < value[0] < "{"
-            and value[-1].isalnum()
-            else self._builder.identity(value)
-            for value in values[:count]
-        ]
+        ids = []
+        for value in values:
+            text = value.stringValue
+            if text is None and value.intValue is not None:
+                text = str(value.intValue)
+            if not text:
+                return None
+            if len(text) <= longest or not "0" < text[0] < "{" or not text[-1].isalnum():
+                text = self._builder.identity(text)
+            ids.append(text)
+        return ids
+
+    def _route(self, raw: bytes) -> int:
+        """Class of a route: of all that it says only this matters."""
+        route = self._routes.get(raw)
+        if route is None:
+            value = decode_value(raw)
+            route = NO_ROUTE if _is_empty(value) else int(self._builder.is_provider_route(value))
+            if len(self._routes) < CACHED_VALUES and len(raw) <= CACHED_VALUE:
+                self._routes[raw] = route
+        return route
 
     def _lacks_one(self, plan: Plan, attributes: Sequence[KeyValue]) -> bool:
         return any(_is_empty(self._value(attributes[at].value)) for at in plan.checked)
@@ -318,7 +346,7 @@ class SpanReader:
         is_sampled = (is_call or described.role in ENTRIES) and (has_events or not plan.is_bare)
         if is_sampled:
             self._sample(span, is_call=is_call, has_tenant=tenant >= 0)
-        if facts is not None and self._is_worth_remembering(facts):
+        if facts is not None and self._is_worth_remembering(plan, facts):
             found_ids = zip(builder.id_kind[ids:], builder.id_text[ids:], strict=True)
             plan.outcomes[facts] = Outcome(
                 role=role,
@@ -331,8 +359,10 @@ class SpanReader:
             )
         return role, tenant
 
-    def _is_worth_remembering(self, facts: Facts) -> bool:
-        if self._outcomes >= CACHED_OUTCOMES or len(facts[0]) > CACHED_FACTS:
+    def _is_worth_remembering(self, plan: Plan, facts: Facts) -> bool:
+        if len(facts[0]) > CACHED_FACTS or len(plan.outcomes) >= CACHED_OUTCOMES_OF_PLAN:
+            return False
+        if self._outcomes >= CACHED_OUTCOMES:
             return False
         self._outcomes += 1
         return True
@@ -399,12 +429,12 @@ def _joined(attributes: Sequence[KeyValue], positions: Iterable[int]) -> bytes:
     return b"".join([attributes[at].value for at in positions])
 
 
-def _counts(plan: Plan, values: Sequence[PlainValue]) -> list[int] | None:
-    """Counts by token column; ``None`` when one of the values is no count."""
+def _counts(columns: Sequence[int], values: Sequence[PlainValue]) -> list[int] | None:
+    """Counts by token column; ``None`` when a value is empty or no count."""
     counts = NO_COUNTS.copy()
-    for column, value in zip(plan.columns, values[len(plan.id_kinds) :], strict=True):
-        count = value if value.__class__ is int and 0 <= value <= MAX_COUNT else count_of(value)
-        if count is None:
+    for column, value in zip(columns, values, strict=True):
+        count = value.intValue if value.stringValue is None else count_of(value.stringValue)
+        if count is None or not 0 <= count <= MAX_COUNT:
             return None
         counts[column] = count
     return counts

@@ -9,8 +9,6 @@ from typing import Any
 import msgspec
 import orjson
 
-PlainValue = str | int | float
-
 ABSENT = msgspec.Raw(b"")
 UNREADABLE = math.inf
 """Stands for a value that is there and cannot be read (1e400, bytes that are no UTF-8): no text, count or id."""
@@ -30,30 +28,24 @@ class AnyValue(msgspec.Struct, gc=False):
 
 
 _any_value = msgspec.json.Decoder(AnyValue, strict=False)
-_any_values = msgspec.json.Decoder(list[AnyValue], strict=False)
+
+
+class PlainValue(msgspec.Struct, gc=False):
+    """An attribute value that is a text or a whole number."""
+
+    stringValue: str | None = None  # noqa: N815
+    intValue: int | None = None  # noqa: N815
+
+
+_plain_values = msgspec.json.Decoder(list[PlainValue], strict=False)
 
 
 def decode_plain_values(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
-    """Decode texts and numbers, all at once; ``None`` unless every value is one of these."""
+    """Decode several values at once; ``None`` when one of them is malformed."""
     try:
-        values = _any_values.decode(b"[%b]" % b",".join(raws))
+        return _plain_values.decode(b"[%b]" % b",".join(raws))
     except UNDECODABLE:
         return None
-    plain: list[PlainValue] = []
-    for value in values:
-        found = value.stringValue
-        if found is None:
-            if value.intValue is not None:
-                plain.append(value.intValue)
-            elif value.doubleValue is not None and value.boolValue is None:
-                plain.append(value.doubleValue)
-            else:
-                return None
-        elif found:
-            plain.append(found)
-        else:
-            return None
-    return plain
 
 
 def decode_value(data: bytes) -> Any:

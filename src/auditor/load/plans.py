@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 from auditor.load.builder import ID_FIELDS, PRESENCE_BELOW, TOKEN_FIELDS, role_of_kind
 from auditor.model.lexicon import RANKS, Field, Lexicon
 from auditor.model.spans import IdKind, Kind, Role
@@ -27,13 +28,14 @@ ENTRIES = frozenset({Role.SERVER, Role.CONSUMER})
 
 _FACTS = frozenset(
     {
-        Field.ENVIRONMENT, Field.FEATURE, Field.CREDENTIAL, Field.QUEUE_OPERATION, Field.ROUTE, Field.STATE,
+        Field.ENVIRONMENT, Field.FEATURE, Field.CREDENTIAL, Field.QUEUE_OPERATION, Field.STATE,
         Field.AGENT, Field.TOOL, Field.FAILED, Field.PROVIDER, Field.REQUEST_MODEL, Field.RESPONSE_MODEL,
         Field.OPERATION, Field.STREAMED, Field.FINISH_REASON, Field.SERVICE_TIER, Field.CACHE_HIT, Field.PARAMETERS,
     }
 )  # fmt: skip
 _BLOBS = frozenset({Field.METADATA, Field.TAGS})
-_WITHOUT_MEANING = frozenset({Field.HOST})
+_SIMPLE = frozenset({Field.TENANT, Field.ROUTE, Field.HOST})
+"""A plan with no other concepts needs no outcome; the host is known for other readers and means nothing here."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,8 +58,11 @@ class Outcome:
 
 Tenants = dict[int, dict[bytes, tuple[int, str]]]
 """By the resource's tenants, then by raw values: code of the tenants, and the placeholder."""
-Facts = tuple[bytes, int, int, str, bool, bool, bool]
-"""What an outcome depends on: raw facts, kind, resource policy, placeholder, failed, has events, has chunk events."""
+Facts = tuple[bytes, int, int, str, bool, bool, bool, int]
+"""What an outcome depends on.
+
+Raw facts, kind, resource policy, placeholder, whether failed, with events, with chunk events; class of the route.
+"""
 Outcomes = dict[Facts, Outcome]
 
 
@@ -80,7 +85,7 @@ class Plan:
     hits: tuple[tuple[int, int], ...]
     """Code and position of each known attribute whose value counts, by precedence."""
     is_simple: bool
-    """Nothing but at most one tenant counts."""
+    """Nothing counts but at most one tenant and a route."""
     is_bare: bool
     """Nothing is known but at most one tenant: no sample for unknown keys."""
     is_fast: bool
@@ -105,11 +110,12 @@ class Plan:
     user: int
     """Place of the user among the ids; -1 for none."""
     workflow: int
-    searches: int
+    route: int
     """Position; -1 for none."""
+    searches: int
     cost: int
-    roles: tuple[int, ...]
-    """Of a simple plan: the role of each kind."""
+    roles: tuple[tuple[int, ...], tuple[int, ...]]
+    """Of a simple plan: the role of each kind, and the same where the route is one of a provider's API."""
     sampled_kinds: frozenset[int]
     """Of a simple plan: kinds that belong into the sample for unknown keys."""
     known_tenants: Tenants
@@ -128,24 +134,24 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
             presence |= 1 << code // RANKS
         else:
             hits.append((code, at))
-    hits.sort()
+    # By precedence; of a key that is there twice the last one counts.
+    hits.sort(key=lambda hit: (hit[0], -hit[1]))
     fields = [Field(code // RANKS) for code, _ in hits]
     first: dict[Field, int] = {}
     for concept, (_, at) in zip(fields, hits, strict=True):
         first.setdefault(concept, at)
-    meaningful = [concept for concept in fields if concept not in _WITHOUT_MEANING]
     has_blobs = not _BLOBS.isdisjoint(first)
     in_facts = _FACTS | _BLOBS | {Field.TENANT} if has_blobs else _FACTS
     tenants = tuple(hit for concept, hit in zip(fields, hits, strict=True) if concept is Field.TENANT)
     ids = [(kind, first[concept]) for concept, kind in ID_FIELDS.items() if concept in first]
     id_kinds = tuple(kind for kind, _ in ids)
     counts = [(column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first]
-    roles = [role_of_kind(kind, presence) for kind in KINDS]
+    roles = [role_of_kind(kind, presence, has_route=Field.ROUTE in first) for kind in KINDS]
     is_bare = len(hits) == len(tenants) <= 1
     return Plan(
         presence=presence,
         hits=tuple(hits),
-        is_simple=meaningful in ([], [Field.TENANT]),
+        is_simple=set(fields) <= _SIMPLE and len(tenants) <= 1,
         is_bare=is_bare,
         is_fast=fast and Field.USAGE_DETAILS not in first,
         has_blobs=has_blobs,
@@ -162,9 +168,13 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
         ),
         user=id_kinds.index(IdKind.USER) if IdKind.USER in id_kinds else -1,
         workflow=id_kinds.index(IdKind.WORKFLOW) if IdKind.WORKFLOW in id_kinds else -1,
+        route=first.get(Field.ROUTE, -1),
         searches=first.get(Field.SEARCHES, -1),
         cost=first.get(Field.REPORTED_COST, -1),
-        roles=tuple(role_number(role, provider_api=False) for role in roles),
+        roles=(
+            tuple(role_number(role, provider_api=False) for role in roles),
+            tuple(role_number(role, provider_api=role is Role.SERVER) for role in roles),
+        ),
         sampled_kinds=frozenset(
             kind for kind, role in zip(KINDS, roles, strict=True) if role in ENTRIES and not is_bare
         ),

@@ -32,6 +32,7 @@ MAX_RECORD = 2 << 30
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 BOM = b"\xef\xbb\xbf"
+SPACE = 0x20
 STDIN = "-"
 
 Record = tuple[bytes | memoryview, int, int]
@@ -50,6 +51,8 @@ class Source:
     name: str
     """As the user gave it; shown in reports."""
     path: Path | None
+    is_found: bool = False
+    """Found in a directory or by a pattern, and not named by the user."""
 
     @property
     def size(self) -> int:
@@ -74,7 +77,7 @@ def find(paths: Sequence[str]) -> list[Source]:
             resolved = path.resolve()
             if resolved not in seen:
                 seen.add(resolved)
-                sources.append(Source(str(path), path))
+                sources.append(Source(str(path), path, is_found=str(path) != str(Path(text))))
     return sources
 
 
@@ -136,6 +139,7 @@ class Opened:
         self._map: mmap.mmap | None = None
         self._peeked = b""
         self._broken: BrokenCompressionError | None = None
+        self._searched = 0
         try:
             self._open()
         except PermissionError as error:
@@ -212,10 +216,11 @@ class Opened:
         view = memoryview(mapped)
         start = len(BOM) if mapped[: len(BOM)] == BOM else 0
         line = 1
+        given_back = 0
         is_first = True
         try:
             while start < size:
-                if mapped[start] <= 0x20:
+                if mapped[start] <= SPACE:
                     blank = _end_of_blank(view, start)
                     if blank > start:
                         line += _newlines(view[start:blank])
@@ -225,97 +230,99 @@ class Opened:
                 end = size if end < 0 else end
                 record = view[start:end]
                 # Alone in the file, or on the last line, a value needs no second look.
-                is_line = end + 1 >= size or _is_complete(record, exactly=is_first)
+                is_line = end + 1 >= size or _is_complete(record, is_first)
                 if not is_line:
                     record.release()
                     end = _end_of_value(view, start)
                     record = view[start:end]
                 is_first = False
-                try:
-                    yield record, line, start
-                    line += 1 if is_line else _newlines(record)
-                finally:
-                    record.release()
+                yield record, line, start
+                line += 1 if is_line else _newlines(record)
+                record.release()
                 self.bytes_read = end
                 start = end + 1 if is_line else end
+                if start - given_back >= CHUNK:
+                    given_back = _give_back(mapped, given_back, start)
         finally:
-            view.release()
+            # A reader that is interrupted still looks at its record; the view goes with it.
+            with contextlib.suppress(BufferError):
+                view.release()
             self.bytes_read = size
 
     def _streamed_records(self) -> Iterator[Record]:
-        window = bytearray(self._peeked.removeprefix(BOM))
+        window: bytes | bytearray = self._peeked.removeprefix(BOM)
         line, dropped = 1, len(self._peeked) - len(window)
         self._peeked = b""
         start = searched = 0
         is_first, at_end = True, False
         while True:
-            blank = _end_of_blank(window, start)
-            line += window.count(b"\n", start, blank)
-            start, searched = blank, max(searched, blank)
-            end = window.find(b"\n", searched)
+            if start < len(window) and window[start] <= SPACE:
+                blank = _end_of_blank(window, start)
+                line += window.count(b"\n", start, blank)
+                start = blank
+            end = window.find(b"\n", max(start, searched))
             if end < 0 and not at_end:
-                del window[:start]
+                start = min(start, len(window))
                 dropped += start
-                start, searched = 0, len(window)
+                window, start = self._more(window[start:] if start else window), 0
+                searched = self._searched
+                at_end = searched == len(window)
                 self.bytes_read = dropped
-                if len(window) > CHUNK and window[0] not in b"{[":
+                if len(window) > CHUNK and window[0] not in b"{[" and window.find(b"\n") < 0:
                     yield bytes(window[:HEAD]), line, dropped
-                    dropped += self._drop_line(window)
+                    window, lost = self._without_line(window)
+                    dropped += lost
                     searched = 0
-                    is_first = False
-                else:
-                    at_end = not self._fill(window)
+                    is_first = at_end = False
                 continue
-            if start == len(window):
+            if start >= len(window):
                 break
             end = len(window) if end < 0 else end
-            if end < len(window) and not _is_complete(window[start:end], exactly=is_first):
+            record = window[start:end] if start or end < len(window) else window
+            is_line = end == len(window) or _is_complete(record, is_first)
+            while not is_line:
                 # The value goes on, or breaks off; reading on tells which.
-                while (found := _try_end(window, start)) is None and not at_end:
-                    at_end = not self._fill(window)
+                found = _try_end(window, start)
+                if found is None and not at_end:
+                    window = self._more(window)
+                    at_end = self._searched == len(window)
+                    continue
                 end = _next_opening(window, start) if found is None else found
+                record = window[start:end]
+                break
             is_first = False
-            if start == 0 and end == len(window):
-                # All that there is: handed over as it stands, for it may be large.
-                window, whole = bytearray(), window
-                self.line = line
-                yield memoryview(whole), line, dropped
-                line += whole.count(b"\n")
-                dropped += end
-                start = searched = 0
-                continue
-            with memoryview(window) as view:
-                record = bytes(view[start:end])
             self.line = line
-            yield record, line, dropped + start
-            line += record.count(b"\n")
-            start = searched = end
+            yield memoryview(record) if isinstance(record, bytearray) else record, line, dropped + start
+            line += 1 if is_line else record.count(b"\n")
+            start = searched = end + 1 if is_line else end
         self.bytes_read = dropped + len(window)
         if self._broken is not None:
             raise self._broken
 
-    def _fill(self, window: bytearray) -> bool:
-        """Read on, twice as much each time that a value does not end; ``False`` at the end of the input."""
-        before = len(window)
+    def _more(self, window: bytes | bytearray) -> bytes | bytearray:
+        """Read on, twice as much each time that a value does not end; nothing is added at the end of the input.
+
+        A window with whole lines comes as bytes, of which lines are cut at least cost; a growing one as it grows.
+        """
+        self._searched = before = len(window)
+        grown = window if isinstance(window, bytearray) else bytearray(window)
         wanted = max(CHUNK, before)
         while wanted > 0 and (part := self._read(min(wanted, CHUNK))):
-            window += part
+            grown += part
             wanted -= len(part)
-            if len(window) > MAX_RECORD:
+            if len(grown) > MAX_RECORD:
                 raise InputError(f"{self.source.name}: a single JSON value is larger than {MAX_RECORD >> 30} GiB")
-        return len(window) > before
+        return bytes(grown) if grown.find(b"\n", before) >= 0 else grown
 
-    def _drop_line(self, window: bytearray) -> int:
-        """Take out what is left of a line that cannot be JSON; says how many bytes that were."""
-        dropped = 0
+    def _without_line(self, window: bytes | bytearray) -> tuple[bytes, int]:
+        """Leave out the rest of a line that cannot be JSON; says how many bytes that was."""
+        lost = 0
         while (end := window.find(b"\n")) < 0:
-            dropped += len(window)
-            window.clear()
-            window += self._read(CHUNK)
+            lost += len(window)
+            window = self._read(CHUNK)
             if not window:
-                return dropped
-        del window[:end]
-        return dropped + end
+                return b"", lost
+        return bytes(window[end:]), lost + end
 
 
 class BrokenCompressionError(Exception):
@@ -406,12 +413,12 @@ def _read_up_to(stream: ByteStream, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _end_of_blank(data: bytearray | memoryview, start: int) -> int:
+def _end_of_blank(data: bytes | bytearray | memoryview, start: int) -> int:
     found = _BLANK.match(data, start)
     return found.end() if found else start
 
 
-def _is_complete(record: bytearray | memoryview, *, exactly: bool) -> bool:
+def _is_complete(record: bytes | bytearray | memoryview, exactly: bool) -> bool:
     """Say whether a line can be a whole JSON value: cheap for the usual line, exact where it matters."""
     tail = bytes(record[-64:]).rstrip()
     head = bytes(record[:64])
@@ -441,6 +448,14 @@ def values_in(view: memoryview, line: int, byte: int) -> Iterator[Record]:
         start = end
 
 
+def _give_back(mapped: mmap.mmap, start: int, end: int) -> int:
+    """Let go of mapped pages that have been read: a file is not to count as memory of the process."""
+    end = min(end, len(mapped)) // mmap.PAGESIZE * mmap.PAGESIZE
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED, start, end - start)
+    return end
+
+
 def _newlines(record: memoryview) -> int:
     return sum(bytes(record[at : at + CHUNK]).count(b"\n") for at in range(0, len(record), CHUNK))
 
@@ -450,7 +465,7 @@ def _end_of_value(view: memoryview, start: int) -> int:
     return _next_opening(view, start) if end is None else end
 
 
-def _try_end(data: bytearray | memoryview, start: int) -> int | None:
+def _try_end(data: bytes | bytearray | memoryview, start: int) -> int | None:
     """Where the value that begins at ``start`` ends; ``None`` when the data ends before it does."""
     with memoryview(data) as whole, whole[start:] as rest:
         try:
@@ -484,7 +499,7 @@ def _end_by_brackets(rest: memoryview) -> int | None:
     return None
 
 
-def _next_opening(view: bytearray | memoryview, start: int) -> int:
+def _next_opening(view: bytes | bytearray | memoryview, start: int) -> int:
     """The next line that opens an object: a broken value goes up to there."""
     at = start
     while at < len(view):
