@@ -100,9 +100,7 @@ def _request(batch: dict[int, dict[int, list[str]]], cast: Cast) -> str:
     """Render the inside of ``resourceSpans`` of one request."""
     resources = []
     for process, scopes in batch.items():
-        inner = ",".join(
-            f'{{"scope":{_SCOPES[scope]},"spans":[{",".join(spans)}]}}' for scope, spans in scopes.items()
-        )
+        inner = ",".join(f'{{"scope":{_SCOPES[scope]},"spans":[{",".join(spans)}]}}' for scope, spans in scopes.items())
         resources.append(
             f'{{"resource":{cast.resources[process]},"scopeSpans":[{inner}],'
             '"schemaUrl":"https://opentelemetry.io/schemas/1.41.0"}'

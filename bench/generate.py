@@ -59,10 +59,7 @@ def write_rows(spans: int, seed: int, out: Path) -> dict[str, object]:
 
 def truth_of(truth: Truth, *, records: int, size: int, lines: int) -> dict[str, object]:
     """Flatten the truth: totals over all families first, then each family."""
-    totals = {
-        part.name: sum(getattr(tally, part.name) for tally in truth.families.values())
-        for part in fields(Tally)
-    }
+    totals = {part.name: sum(getattr(tally, part.name) for tally in truth.families.values()) for part in fields(Tally)}
     told = asdict(truth)
     families = told.pop("families")
     return {
@@ -88,9 +85,7 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=100_000, help="span records (rows with --form litellm)")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--form", choices=sorted(FORMS), default="lines")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the export; OUT.truth.json is written beside it"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="the export; OUT.truth.json is written beside it")
     given = parser.parse_args()
     gc.disable()  # nothing here is cyclic; the collector would only walk the open traces
     given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -45,9 +45,7 @@ def run(command: Sequence[str], *, cwd: Path) -> Cost:
     """
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if own > LARGEST_HARNESS_BYTES:
-        raise RuntimeError(
-            f"the harness itself has used {own >> 20} MiB; peaks of its children would be wrong"
-        )
+        raise RuntimeError(f"the harness itself has used {own >> 20} MiB; peaks of its children would be wrong")
     program = shutil.which(command[0])
     if program is None:
         raise RuntimeError(f"no such command: {command[0]}")

@@ -57,13 +57,9 @@ NEVER = "never-iterated"  # the stream object was thrown away
 FAILED = "failed"  # the provider refused
 
 _ANSWER = "Clause 7.2 limits the liability of both parties to the fees of the last twelve months."
-_MESSAGES_IN = (
-    '[{\\"role\\": \\"user\\", \\"parts\\": [{\\"type\\": \\"text\\", \\"content\\": \\"%(nested)s\\"}]}]'
-)
+_MESSAGES_IN = '[{\\"role\\": \\"user\\", \\"parts\\": [{\\"type\\": \\"text\\", \\"content\\": \\"%(nested)s\\"}]}]'
 _MESSAGES_OUT = (
-    '[{\\"role\\": \\"assistant\\", \\"parts\\": [{\\"type\\": \\"text\\", \\"content\\": \\"'
-    + _ANSWER
-    + '\\"}], '
+    '[{\\"role\\": \\"assistant\\", \\"parts\\": [{\\"type\\": \\"text\\", \\"content\\": \\"' + _ANSWER + '\\"}], '
     '\\"finish_reason\\": \\"stop\\"}]'
 )
 _CODE = (
@@ -72,8 +68,7 @@ _CODE = (
     whole("code.line.number", 118),
 )
 _CHUNKS = tuple(
-    event("gen_ai.content.completion.chunk", [whole("gen_ai.completion.chunk.index", index)])
-    for index in range(2)
+    event("gen_ai.content.completion.chunk", [whole("gen_ai.completion.chunk.index", index)]) for index in range(2)
 )
 
 
@@ -259,9 +254,7 @@ _CHAT = {
 _made: dict[tuple[str, str, str, bool, bool, bool], str] = {}
 
 
-def chat(
-    vocabulary: str, model: Model, outcome: str, *, prompt: bool, streamed: bool, batch: bool = False
-) -> str:
+def chat(vocabulary: str, model: Model, outcome: str, *, prompt: bool, streamed: bool, batch: bool = False) -> str:
     """Give the template of a chat call as one instrumentation writes it."""
     key = (vocabulary, model.requested, outcome, prompt, streamed, batch)
     made = _made.get(key)

@@ -212,9 +212,7 @@ def _searches() -> list[tuple[int, str]]:
     ]
 
 
-FILLERS: tuple[tuple[int, str], ...] = tuple(
-    _queries() * 2 + _lookups() + _steps() * 2 + _asgi() + _searches()
-)
+FILLERS: tuple[tuple[int, str], ...] = tuple(_queries() * 2 + _lookups() + _steps() * 2 + _asgi() + _searches())
 """Spans of an ordinary web application, by weight of repetition; none of them is a model call."""
 
 INTERNAL_STEPS: frozenset[str] = frozenset(template for _, template in _steps())

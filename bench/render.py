@@ -142,9 +142,7 @@ def resource_json(service: Service, instance: int) -> str:
         text("telemetry.sdk.name", "opentelemetry"),
         text("telemetry.sdk.version", "1.45.2"),
         text("service.name", service.name),
-        text(
-            "service.instance.id", f"{unique[:8]}-{unique[8:12]}-4{unique[12:15]}-8{unique[1:4]}-{unique[4:]}"
-        ),
+        text("service.instance.id", f"{unique[:8]}-{unique[8:12]}-4{unique[12:15]}-8{unique[1:4]}-{unique[4:]}"),
         text("deployment.environment.name", service.environment),
         text("k8s.pod.name", f"{service.name}-{unique[:9]}-{unique[10:15]}"),
     ]

@@ -203,23 +203,17 @@ def answers(report: Path, truth: Path) -> list[Check]:
         Check("spans, each once", said["spans"], planted["spans"], tolerance=0.0),
         Check("calls, each once", said["calls"], totals["calls"], tolerance=0.005),
         Check("failed attempts", said["failed"], totals["failed"]),
-        Check(
-            "calls without a tenant", said["unattributed"]["calls"], totals["without_tenant"], tolerance=0.005
-        ),
+        Check("calls without a tenant", said["unattributed"]["calls"], totals["without_tenant"], tolerance=0.005),
         Check("of these recoverable", said["recoverable"]["calls"], totals["recoverable"]),
         Check("internal calls", said["internal"]["calls"], totals["internal"]),
-        Check(
-            "calls charged to another tenant than their path's", said["conflict"]["calls"], totals["conflict"]
-        ),
+        Check("calls charged to another tenant than their path's", said["conflict"]["calls"], totals["conflict"]),
         Check("calls without usage", said["unmetered"]["calls"], totals["unmetered"]),
         Check("input tokens", int(said["input_tokens"]), totals["input_tokens"], tolerance=0.005),
         Check("output tokens", int(said["output_tokens"]), totals["output_tokens"], tolerance=0.005),
     ]
 
 
-def page(
-    results: Sequence[Result], checks: Sequence[Check], *, spans: int, rounds: int, day: date, quick: bool
-) -> str:
+def page(results: Sequence[Result], checks: Sequence[Check], *, spans: int, rounds: int, day: date, quick: bool) -> str:
     """Write the page: ratios and counts only; seconds say more about the machine than about the program."""
     command = "python bench/run.py --quick" if quick else "make bench"
     packages = ", ".join(f"{name} {_installed(name)}" for name in ("orjson", "msgspec", "numpy"))
@@ -268,9 +262,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     default = Path(sys.executable).with_name("audit")
     parser = argparse.ArgumentParser(description="Measure the audit against orjson.loads of the same bytes.")
-    parser.add_argument(
-        "--quick", action="store_true", help="100k spans, 3 rounds; prints instead of writing the page"
-    )
+    parser.add_argument("--quick", action="store_true", help="100k spans, 3 rounds; prints instead of writing the page")
     parser.add_argument("--rounds", type=int, help="default 5, with --quick 3")
     parser.add_argument("--spans", type=int, help="default 1,000,000, with --quick 100,000")
     parser.add_argument(
@@ -280,9 +272,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="where exports are kept",
     )
     parser.add_argument("--audit", default=shlex.quote(str(default)), help="the command to be measured")
-    parser.add_argument(
-        "--out", type=Path, help="the page to write; default docs/benchmarks.md, with --quick none"
-    )
+    parser.add_argument("--out", type=Path, help="the page to write; default docs/benchmarks.md, with --quick none")
     parser.add_argument("--date", type=date.fromisoformat, default=date.today())  # noqa: DTZ011  the day on the page
     parser.add_argument("--columns-of", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -333,9 +323,7 @@ def main() -> int:
     )
     results = measured(figures, figures.peak("audit 1,000 spans"), figures.peak("import orjson"))
     results[1:1] = columns(exports.lines)
-    subprocess.run(
-        audited(exports.lines), check=True, cwd=folder, env=environment(), stdout=subprocess.DEVNULL
-    )
+    subprocess.run(audited(exports.lines), check=True, cwd=folder, env=environment(), stdout=subprocess.DEVNULL)
     checks = answers(report, _truth_path(exports.lines))
 
     text = page(results, checks, spans=spans, rounds=rounds, day=given.date, quick=given.quick)
@@ -344,9 +332,7 @@ def main() -> int:
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
-    missed = [result.what for result in results if result.missed] + [
-        check.what for check in checks if check.missed
-    ]
+    missed = [result.what for result in results if result.missed] + [check.what for check in checks if check.missed]
     for what in missed:
         _say(f"missed: {what}")
     return 1 if missed else 0

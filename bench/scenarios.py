@@ -32,9 +32,7 @@ def _close_web(story: Story, root: str, end: int, context: str, *, service: str 
     trace.host(service, root, trace.start + 10, end - 10, context)
 
 
-def _through_gateway(
-    story: Story, web: str, gateway: str, *, tenant: bool, recoverable: bool = False
-) -> Made:
+def _through_gateway(story: Story, web: str, gateway: str, *, tenant: bool, recoverable: bool = False) -> Made:
     """Web request, HTTP hop to the gateway, model calls there; contexts as given on either side."""
     trace = story.trace
     root, now = _web(story)
@@ -45,9 +43,7 @@ def _through_gateway(
         called = arrived + trace.pause(2000)
         done = story.chat("gateway", inbound, called, gateway, tenant=tenant, recoverable=recoverable)
         left = done + trace.pause(1000)
-        trace.put(
-            p.GATEWAY_SERVER, "gateway", r.FASTAPI, inbound, outbound, arrived, left, gateway, flags=768
-        )
+        trace.put(p.GATEWAY_SERVER, "gateway", r.FASTAPI, inbound, outbound, arrived, left, gateway, flags=768)
         trace.host("gateway", inbound, arrived + 10, left - 10, gateway)
         now = left + trace.pause(2000)
         trace.put(p.TO_GATEWAY, "web", r.HTTPX, outbound, root, opened, now, web)
@@ -89,9 +85,7 @@ def _agent(story: Story, inner: str, *, tenant: bool, recoverable: bool = False)
     began = now = arrived + trace.pause(1000)
     before = (story.tally.input_tokens, story.tally.output_tokens)
     for _ in range(1 + _calls(story, 4)):
-        now = story.chat("agent", agent, now, inner, tenant=tenant, recoverable=recoverable) + trace.pause(
-            4000
-        )
+        now = story.chat("agent", agent, now, inner, tenant=tenant, recoverable=recoverable) + trace.pause(4000)
         if story.rng.random() < 0.6:
             tool, tool_start = trace.new_id(), now
             now += trace.pause(90_000)
@@ -137,9 +131,7 @@ def _retrieval(story: Story, embedding: str, *, tenant: bool) -> Made:
     began = arrived + trace.pause(500)
     now = began + trace.pause(500)
     for _ in range(_calls(story, 2)):
-        now = story.embed("retrieval", chain, now, embedding, tenant=tenant, recoverable=True) + trace.pause(
-            900
-        )
+        now = story.embed("retrieval", chain, now, embedding, tenant=tenant, recoverable=True) + trace.pause(900)
     if story.rng.random() < 0.5:
         reranked = now + 120_000_000
         trace.put(
@@ -159,9 +151,7 @@ def _retrieval(story: Story, embedding: str, *, tenant: bool) -> Made:
     trace.put(m.CHAIN, "retrieval", r.OPENINFERENCE_LANGCHAIN, chain, inbound, began, now, story.context)
     trace.host("retrieval", chain, began + 5, now - 5, story.context)
     now += trace.pause(500)
-    trace.put(
-        p.RETRIEVAL_SERVER, "retrieval", r.FASTAPI, inbound, outbound, arrived, now, story.context, flags=768
-    )
+    trace.put(p.RETRIEVAL_SERVER, "retrieval", r.FASTAPI, inbound, outbound, arrived, now, story.context, flags=768)
     now += trace.pause(500)
     trace.put(p.TO_RETRIEVAL, "web", r.HTTPX, outbound, root, opened, now, story.context)
     _close_web(story, root, now, story.context)
@@ -235,9 +225,7 @@ def stream_span_closure(story: Story) -> Made:
             prompt = story.prompt()[1]
             closed = now + 40_000_000
             drained = closed + 250_000_000 + usage.output * 8_000_000
-            trace.put(
-                m.STREAM_OPEN, "web", r.LOGFIRE, trace.new_id(), root, now, closed, story.context, **prompt
-            )
+            trace.put(m.STREAM_OPEN, "web", r.LOGFIRE, trace.new_id(), root, now, closed, story.context, **prompt)
             trace.put(
                 m.STREAM_LOG, "web", r.LOGFIRE, trace.new_id(), root, drained, drained, story.context,
                 input=usage.input, output=usage.output,
@@ -270,9 +258,7 @@ def batch_without_metadata(story: Story) -> Made:
     items = 1 + _calls(story, 4)
     submitted = now
     now += trace.pause(30_000)
-    trace.put(
-        p.BATCH_CREATE, "web", r.APP, trace.new_id(), root, submitted, now, context, batch=batch, items=items
-    )
+    trace.put(p.BATCH_CREATE, "web", r.APP, trace.new_id(), root, submitted, now, context, batch=batch, items=items)
     _close_web(story, root, now, context)
     collection = Trace(story.cast, now + 1_800_000_000_000)
     story.tally.traces += 1
@@ -335,9 +321,7 @@ def framework_pairs(story: Story) -> Made:
             template, "web", m.CALL_SCOPES["openllmetry"], trace.new_id(), outer, inner_start, inner_end,
             story.context, **gaps,
         )  # fmt: skip
-        trace.put(
-            m.LANGCHAIN_CHAT[with_prompt], "web", r.LANGCHAIN, outer, root, began, now, story.context, **gaps
-        )
+        trace.put(m.LANGCHAIN_CHAT[with_prompt], "web", r.LANGCHAIN, outer, root, began, now, story.context, **gaps)
         story.saw_model_span(usage, tenant=True)
         story.saw_model_span(usage, tenant=True)
         story.called(usage, tenant=True)
@@ -396,9 +380,7 @@ def unpriced_model(story: Story) -> Made:
     trace = story.trace
     root, now = _web(story)
     for _ in range(_calls(story, 2)):
-        now = story.chat("web", root, now, story.context, tenant=True, model=m.UNPRICED_MODEL) + trace.pause(
-            3000
-        )
+        now = story.chat("web", root, now, story.context, tenant=True, model=m.UNPRICED_MODEL) + trace.pause(3000)
     _close_web(story, root, now, story.context)
     return story.finish()
 

@@ -171,13 +171,11 @@ class Trace:
         """Number the process of this trace's requests and the scope, as delivery groups them."""
         process = self._processes.get(service)
         if process is None:
-            process = self.cast.first_resource[service] + int(
-                self.rng.random() * self.cast.instances[service]
-            )
+            process = self.cast.first_resource[service] + int(self.rng.random() * self.cast.instances[service])
             self._processes[service] = process
         return process << SCOPE_BITS | scope
 
-    def put(  # noqa: PLR0917  a span is written on one line, in the order of its fields
+    def put(
         self,
         template: str,
         service: str,
@@ -359,9 +357,7 @@ class Story:
         end = start + 250_000_000 + usage.output * 8_000_000
         if outcome in {m.NEVER, m.FAILED}:
             end = start + 60_000_000
-        template = m.chat(
-            vocabulary, model, outcome, prompt=with_prompt, streamed=streamed, batch=batch is not None
-        )
+        template = m.chat(vocabulary, model, outcome, prompt=with_prompt, streamed=streamed, batch=batch is not None)
         trace.put(
             template, service, m.CALL_SCOPES[vocabulary], trace.new_id(), parent, start, end,
             self.named(context), input=usage.input, output=usage.output, cached=usage.cached,

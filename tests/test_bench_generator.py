@@ -30,9 +30,7 @@ INPUT_KEYS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.to
 OUTPUT_KEYS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion")
 
 
-def generate(
-    out: Path, *, spans: int, form: str = "lines", seed: int = 7, hash_seed: str = "0"
-) -> dict[str, Any]:
+def generate(out: Path, *, spans: int, form: str = "lines", seed: int = 7, hash_seed: str = "0") -> dict[str, Any]:
     command = [sys.executable, str(GENERATOR), "--spans", str(spans), "--seed", str(seed)]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     subprocess.run([*command, "--form", form, "--out", str(out)], check=True, env=environment)
@@ -153,14 +151,10 @@ def test_truth_about_spans_is_what_an_independent_reader_counts(
     assert counted == {name: truth[name] for name in counted}
 
 
-def test_truth_about_calls_is_what_an_independent_reader_counts(
-    records: list[Span], truth: dict[str, Any]
-) -> None:
+def test_truth_about_calls_is_what_an_independent_reader_counts(records: list[Span], truth: dict[str, Any]) -> None:
     spans = once(records)
     inner_of_a_pair = {
-        (span.trace, span.id)
-        for span in spans.values()
-        if span.is_model_span and is_described_above(span, spans)
+        (span.trace, span.id) for span in spans.values() if span.is_model_span and is_described_above(span, spans)
     }
     logs = {
         key: span
@@ -168,13 +162,9 @@ def test_truth_about_calls_is_what_an_independent_reader_counts(
         if span.scope == "logfire.openai" and span.attributes["logfire.span_type"] == "log"
     }
     calls = [
-        span
-        for key, span in spans.items()
-        if span.is_model_span and key not in inner_of_a_pair and key not in logs
+        span for key, span in spans.items() if span.is_model_span and key not in inner_of_a_pair and key not in logs
     ]
-    metered = [
-        span for span in [*calls, *logs.values()] if "RateLimit" not in span.attributes.get("error.type", "")
-    ]
+    metered = [span for span in [*calls, *logs.values()] if "RateLimit" not in span.attributes.get("error.type", "")]
     untagged = [span for span in metered if span.tenant is None and span.environment == "production"]
 
     totals = truth["totals"]
@@ -286,9 +276,7 @@ def test_one_document_holds_the_same_spans_as_the_lines(tmp_path: Path) -> None:
     generate(lines, spans=2000)
     generate(document, spans=2000, form="document")
 
-    listed = [
-        span for line in lines.read_bytes().splitlines() for span in orjson.loads(line)["resourceSpans"]
-    ]
+    listed = [span for line in lines.read_bytes().splitlines() for span in orjson.loads(line)["resourceSpans"]]
     assert orjson.loads(document.read_bytes())["resourceSpans"] == listed
 
 

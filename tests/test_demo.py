@@ -93,9 +93,7 @@ def test_truth_of_the_demo_agrees_with_its_spans() -> None:
     assert len(calls()) == sum(truth.values()) + demo.healthy_calls()
     assert len(untagged) == sum(truth[mode] for mode in truth if mode not in WITH_A_TENANT)
     no_usage = [
-        known
-        for _, _, known in calls()
-        if "gen_ai.usage.input_tokens" not in known and "error.type" not in known
+        known for _, _, known in calls() if "gen_ai.usage.input_tokens" not in known and "error.type" not in known
     ]
     assert len(no_usage) == truth["stream-span-closure"]
 

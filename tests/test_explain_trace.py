@@ -309,6 +309,7 @@ def test_the_command_prints_the_tree_and_passes(
     file: Callable[..., str], capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
     path = file(*two_services())
 
     code = run(["explain", TRACE, path, "--no-config"])

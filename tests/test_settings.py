@@ -143,9 +143,7 @@ def test_nearest_file_up_to_the_git_root_holds(here: Path) -> None:
     assert find_file(here) == Path("auditor.toml")
 
 
-def test_outside_a_repository_parents_are_not_searched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outside_a_repository_parents_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "a" / "b"
     place.mkdir(parents=True)
     written(tmp_path / "a", "hash_ids = true\n")
@@ -201,9 +199,7 @@ def test_paths_in_a_file_are_relative_to_the_file(here: Path) -> None:
         ),
     ],
 )
-def test_unknown_key_is_refused_with_the_one_that_was_meant(
-    here: Path, text: str, message: str, hint: str
-) -> None:
+def test_unknown_key_is_refused_with_the_one_that_was_meant(here: Path, text: str, message: str, hint: str) -> None:
     error = refusal(here, text)
 
     assert error.exit_code == 2
@@ -229,10 +225,7 @@ def test_unknown_key_is_refused_with_the_one_that_was_meant(
         ),
         (
             "[gate]\nmax_lost = 10",
-            (
-                "auditor.toml: gate.max_lost is 10: "
-                "expected a share between 0% and 100%; for 10 percent write 10%"
-            ),
+            ("auditor.toml: gate.max_lost is 10: expected a share between 0% and 100%; for 10 percent write 10%"),
         ),
         (
             "[gate]\nmax_lost = 'ten'",
@@ -240,17 +233,11 @@ def test_unknown_key_is_refused_with_the_one_that_was_meant(
         ),
         (
             "[gate]\nmax_unattributed_usd = -1",
-            (
-                "auditor.toml: gate.max_unattributed_usd is -1: "
-                "expected an amount of US dollars that is not negative"
-            ),
+            ("auditor.toml: gate.max_unattributed_usd is -1: expected an amount of US dollars that is not negative"),
         ),
         (
             "[rules.header-stripping]\nfail_on = 'sure'",
-            (
-                'auditor.toml: rules.header-stripping.fail_on is "sure", '
-                "expected one of certain, likely, possible, none"
-            ),
+            ('auditor.toml: rules.header-stripping.fail_on is "sure", expected one of certain, likely, possible, none'),
         ),
         (
             "[internal]\nservices = 2026-01-01",
@@ -298,9 +285,7 @@ def test_misspelt_variable_is_announced_not_obeyed() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("ci", "strict"), [("true", True), ("1", True), ("", False), ("false", False), ("0", False)]
-)
+@pytest.mark.parametrize(("ci", "strict"), [("true", True), ("1", True), ("", False), ("false", False), ("0", False)])
 @pytest.mark.usefixtures("here")
 def test_ci_makes_a_run_strict(ci: str, strict: bool) -> None:
     assert resolve(environment={"CI": ci}).strict is strict
@@ -344,9 +329,7 @@ def test_settings_for_a_rule_that_does_not_exist_are_refused(here: Path) -> None
     written(here, "[rules.header-striping]\nenabled = false\n")
     settings = resolve()
 
-    with pytest.raises(
-        SettingsError, match=r"file auditor\.toml: there is no rule header-striping"
-    ) as caught:
+    with pytest.raises(SettingsError, match=r"file auditor\.toml: there is no rule header-striping") as caught:
         require_known_rules(settings, ("header-stripping", "async-drop"))
 
     assert caught.value.hint == "did you mean header-stripping?"

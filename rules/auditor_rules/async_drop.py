@@ -147,7 +147,5 @@ RULE = Rule(
     remedy="Carry the tenant in the message, and set it before the job runs.",
     needs="spans of producer and worker, with span kinds or messaging attributes",
     diagnose=diagnose,
-    unchecked=lambda survey: (
-        None if survey.has_graph else "a gateway's log has no spans of producers and workers"
-    ),
+    unchecked=lambda survey: None if survey.has_graph else "a gateway's log has no spans of producers and workers",
 )

@@ -25,9 +25,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
     if not case.is_unattributed or case.batch or path.knew_tenant or case.linked or path.has(Role.CONSUMER):
         return None
-    if case.cut is not None or (
-        path.ending is Ending.MISSING and (case.knowing_services or case.handing_services)
-    ):
+    if case.cut is not None or (path.ending is Ending.MISSING and (case.knowing_services or case.handing_services)):
         return None
     edges = path.edges
     gateways = [step for step in path.steps if step.shape.provider_api]

@@ -76,9 +76,7 @@ def _inside_one_trace(case: Case) -> Diagnosis | None:
     if upper_knows:
         evidence.append("the span that makes the call knows it too: it is lost between the two processes")
     else:
-        evidence.append(
-            f"the span of {edge.upper.service} that makes the call lacks it: probably never handed over"
-        )
+        evidence.append(f"the span of {edge.upper.service} that makes the call lacks it: probably never handed over")
     return Diagnosis(
         confidence=Confidence.CERTAIN if upper_knows else Confidence.LIKELY,
         hop=Hop(edge.upper.service, edge.lower.service, HopKind.PROCESS),

@@ -69,9 +69,7 @@ def _below_agent(case: Case) -> Diagnosis | None:
     return Diagnosis(
         confidence=Confidence.CERTAIN,
         hop=Hop(path.top.service, case.service, HopKind.THREAD),
-        evidence=(
-            f"a {path.top.role} span of {path.top.service} knows the tenant, the calls {where} do not",
-        ),
+        evidence=(f"a {path.top.role} span of {path.top.service} knows the tenant, the calls {where} do not",),
         remedy=fitting(REMEDIES, *path.steps),
     )
 

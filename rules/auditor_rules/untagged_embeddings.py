@@ -50,9 +50,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     if path.top.role is Role.SERVER:
         return None
     if path.ending is Ending.MISSING:
-        return _diagnosis(
-            case, Confidence.POSSIBLE, f"the parent of the {case.operation} span is not in the input"
-        )
+        return _diagnosis(case, Confidence.POSSIBLE, f"the parent of the {case.operation} span is not in the input")
     return _diagnosis(
         case,
         Confidence.LIKELY,

@@ -139,9 +139,7 @@ def _walk_all(table: SpanTable, places: Places, calls: GroupedCalls, rows: I64) 
     others = walk(table, places, other_rows, calls.tenant[of_call], namespaces)
     passed_call = np.concatenate([passed_call, of_call[others.passed_walk].astype(np.int32)])
     passed_row = np.concatenate([passed_row, others.passed_row])
-    better = np.flatnonzero(
-        (others.tenant_row >= 0) & (walks.tenant_row[of_call] < 0) & (calls.tenant[of_call] < 0)
-    )
+    better = np.flatnonzero((others.tenant_row >= 0) & (walks.tenant_row[of_call] < 0) & (calls.tenant[of_call] < 0))
     # The last write wins, so the smallest key has to come last.
     for number in better[np.argsort(-table.key[other_rows[better]].astype(np.float64), kind="stable")]:
         call = of_call[number]
@@ -257,15 +255,9 @@ def _internal(
     )
     own_use = np.array([value in policy.internal_tenants for _, value in values] + [False], dtype=bool)
     untagged = status != _DIRECT
-    internal: Bools = (
-        (untagged & by_facts[calls.facts])
-        | (untagged & by_place[table.place[rows]])
-        | own_use[tenant]
-    )
+    internal: Bools = (untagged & by_facts[calls.facts]) | (untagged & by_place[table.place[rows]]) | own_use[tenant]
     return internal
 
 
 def _is_internal(facts: CallFacts, policy: Policy) -> bool:
-    return (
-        facts.environment.lower() in policy.internal_environments or facts.feature in policy.internal_features
-    )
+    return facts.environment.lower() in policy.internal_environments or facts.feature in policy.internal_features

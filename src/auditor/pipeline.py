@@ -174,8 +174,8 @@ def _nothing_found(loaded: Loaded) -> str:
     names = ", ".join(entry.path for entry in loaded.inputs[:3])
     more = f" and {len(loaded.inputs) - 3} more" if len(loaded.inputs) > 3 else ""
     rejected = sum(entry.rejected for entry in loaded.inputs)
-    first = next((entry.rejections[0] for entry in loaded.inputs if entry.rejections), None)
-    reason = f"line {first.line}: {first.reason}" if first else ""
+    first = next((entry for entry in loaded.inputs if entry.rejections), None)
+    reason = f"{first.path}:{first.rejections[0].line}: {first.rejections[0].reason}" if first else ""
     spans = loaded.spans_read
     broken = f", {rejected} records rejected ({reason})" if rejected else ""
     return f"{names}{more}: no model call among {spans} spans{broken}"
@@ -263,8 +263,7 @@ def _audited(
         facts_of=grouped.facts,
         price_facts_of=table.call_facts[grouped.price].astype(np.int64),
         duplicates={
-            call: tuple(int(table.call_row[other]) for other in others)
-            for call, others in grouped.duplicates.items()
+            call: tuple(int(table.call_row[other]) for other in others) for call, others in grouped.duplicates.items()
         },
         uncached=usage.uncached[of_call],
         cache_read=usage.cache_read[of_call],
@@ -297,10 +296,7 @@ def _hashed(text: str) -> str:
 
 def _keys(table: SpanTable, grouped: Calls) -> list[tuple[str, int]]:
     codes, counts = np.unique(grouped.tenant[grouped.tenant >= 0], return_counts=True)
-    return [
-        (table.tenants[code][0].key, count)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
-    ]
+    return [(table.tenants[code][0].key, count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)]
 
 
 def _sampler(table: SpanTable, grouped: Calls, loaded: Loaded) -> Callable[[int], Sample]:

@@ -29,9 +29,7 @@ def load_rules(extra_paths: Sequence[Path] = ()) -> tuple[Rule, ...]:
             raise RuleError(f"two rules are called {rule.id!r}", hint=f"rename {module.__name__}")
         rules[rule.id] = rule
     if not rules:
-        raise RuleError(
-            "no rules are installed", hint=f"packages offer them by the entry point group {GROUP!r}"
-        )
+        raise RuleError("no rules are installed", hint=f"packages offer them by the entry point group {GROUP!r}")
     return tuple(rules[name] for name in sorted(rules))
 
 
@@ -44,9 +42,7 @@ def _modules(extra_paths: Sequence[Path]) -> Iterator[ModuleType]:
         if not isinstance(package, ModuleType):
             raise RuleError(f"the entry point {entry.name!r} names {entry.value!r}, which is not a module")
         yield package
-        for info in sorted(
-            pkgutil.iter_modules(getattr(package, "__path__", [])), key=lambda info: info.name
-        ):
+        for info in sorted(pkgutil.iter_modules(getattr(package, "__path__", [])), key=lambda info: info.name):
             if not info.name.startswith("_"):
                 yield _import(f"{package.__name__}.{info.name}")
     for path in extra_paths:

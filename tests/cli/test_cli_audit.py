@@ -83,9 +83,7 @@ def test_one_other_format_can_have_stdout(audit: Audit) -> None:
     assert json.loads(audit("x.json", "--format", "json=-").out)["schema_version"]
 
 
-def test_quiet_says_nothing_that_was_not_asked_for(
-    audit: Audit, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_quiet_says_nothing_that_was_not_asked_for(audit: Audit, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDITOR_TYPO", "1")
 
     assert audit("x.json").err == "note: AUDITOR_TYPO is not a setting and is ignored\n"

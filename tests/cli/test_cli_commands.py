@@ -287,9 +287,7 @@ def test_demo_keeps_its_export_where_told(audit: Audit, pipeline: Pipeline, home
     assert (home / "r.json").exists()
 
     assert audit("demo", "--keep", "a", "--dir", "d").code == 2
-    assert audit("demo", "--dir", "gone").err.startswith(
-        f"audit: gone/{traffic.FILE_NAME}: there is no directory"
-    )
+    assert audit("demo", "--dir", "gone").err.startswith(f"audit: gone/{traffic.FILE_NAME}: there is no directory")
 
 
 def test_demo_writes_reports_beside_the_user_not_beside_the_export(audit: Audit, home: Path) -> None:

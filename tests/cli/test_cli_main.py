@@ -59,9 +59,7 @@ def test_version_is_one_line(process: Audit) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )
-def test_every_error_has_its_exit_status(
-    error: BaseException, code: int, audit: Audit, pipeline: Pipeline
-) -> None:
+def test_every_error_has_its_exit_status(error: BaseException, code: int, audit: Audit, pipeline: Pipeline) -> None:
     pipeline.error = error
 
     done = audit("traces.json")
@@ -94,9 +92,7 @@ def test_a_crash_says_where_and_where_to_report(audit: Audit, pipeline: Pipeline
     assert "please report it" in err
 
 
-def test_a_crash_is_shown_whole_on_request(
-    audit: Audit, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_is_shown_whole_on_request(audit: Audit, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.error = RuntimeError("detail")
     monkeypatch.setenv("AUDITOR_DEBUG", "1")
 
@@ -146,9 +142,7 @@ def test_misuse_says_what_was_meant(arguments: list[str], err: str, audit: Audit
     assert pipeline.calls == 0
 
 
-def test_a_file_named_like_a_command_is_given_with_its_folder(
-    audit: Audit, pipeline: Pipeline, home: Path
-) -> None:
+def test_a_file_named_like_a_command_is_given_with_its_folder(audit: Audit, pipeline: Pipeline, home: Path) -> None:
     (home / "ledger").write_text("{}")
 
     assert audit("./ledger").code == 0
@@ -162,9 +156,7 @@ def test_stdin_is_passed_on(audit: Audit, pipeline: Pipeline) -> None:
 
 def test_a_reader_that_goes_away_changes_nothing(home: Path) -> None:
     code = (
-        "import sys; from auditor.cli import console\n"
-        "for _ in range(1000): console.write(b'x' * 10000)\n"
-        "sys.exit(1)\n"
+        "import sys; from auditor.cli import console\nfor _ in range(1000): console.write(b'x' * 10000)\nsys.exit(1)\n"
     )
     writer = subprocess.Popen(
         [sys.executable, "-c", code],

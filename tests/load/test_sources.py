@@ -219,9 +219,7 @@ def test_what_leads_to_nothing_is_refused(tmp_path: Path, name: str) -> None:
         find([str(tmp_path / name)])
 
 
-def test_reader_that_gives_up_in_the_middle_leaves_no_noise(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reader_that_gives_up_in_the_middle_leaves_no_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(b'{"a":1}\n{"a":2}\n')
     opened = Opened(Source("x.json", path))

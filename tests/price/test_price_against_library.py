@@ -78,9 +78,7 @@ def random_usage(rng: random.Random) -> CallUsage:
     def count() -> int:
         return rng.choice([0, rng.randrange(2_000), rng.randrange(400_000), rng.randrange(60_000_000)])
 
-    usage = CallUsage(
-        count(), rng.choice([0, count()]), rng.choice([0, count()]), rng.choice([0, count()]), count()
-    )
+    usage = CallUsage(count(), rng.choice([0, count()]), rng.choice([0, count()]), rng.choice([0, count()]), count())
     if rng.random() < 0.3:
         usage = CallUsage(
             **{
@@ -103,13 +101,10 @@ def has_no_rate(found: genai_prices.types.PriceCalculation, usage: CallUsage) ->
     """Say whether some usage has neither a rate nor a priced ancestor, by the package's own unit tree."""
     units = _get_registry().units
     priced = [
-        unit.dimensions.items()
-        for unit in units.values()
-        if getattr(found.model_price, unit.price_key) is not None
+        unit.dimensions.items() for unit in units.values() if getattr(found.model_price, unit.price_key) is not None
     ]
     return any(
-        count > 0
-        and not any(dimensions <= units[USAGE_KEYS[name]].dimensions.items() for dimensions in priced)
+        count > 0 and not any(dimensions <= units[USAGE_KEYS[name]].dimensions.items() for dimensions in priced)
         for name, count in asdict(usage).items()
     )
 

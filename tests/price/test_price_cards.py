@@ -55,13 +55,9 @@ ANY_COUNT = st.integers(0, 400) | st.sampled_from([-1, MAX_COUNT, MAX_COUNT + 1,
 
 @given(
     st.lists(cards() | cards(top=MAX_RATE), min_size=1, max_size=4),
-    st.lists(
-        st.tuples(st.integers(0, 3), st.builds(CallUsage, **dict.fromkeys(CLASSES, ANY_COUNT))), max_size=8
-    ),
+    st.lists(st.tuples(st.integers(0, 3), st.builds(CallUsage, **dict.fromkeys(CLASSES, ANY_COUNT))), max_size=8),
 )
-def test_columns_are_priced_like_single_calls(
-    some: list[RateCard], calls: list[tuple[int, CallUsage]]
-) -> None:
+def test_columns_are_priced_like_single_calls(some: list[RateCard], calls: list[tuple[int, CallUsage]]) -> None:
     which = np.array([choice % len(some) for choice, _ in calls], dtype=np.int64)
 
     priced = price_table(some, which, columns([usage for _, usage in calls]))
@@ -121,9 +117,7 @@ def test_output_tokens_do_not_reach_a_tier() -> None:
         (Rates(input=0, output=0, per_search=2), CallUsage(input_uncached=9, searches=3), 6),
     ],
 )
-def test_a_missing_rate_falls_back_and_a_rate_of_zero_does_not(
-    base: Rates, usage: CallUsage, cost: int
-) -> None:
+def test_a_missing_rate_falls_back_and_a_rate_of_zero_does_not(base: Rates, usage: CallUsage, cost: int) -> None:
     found = price_call(card(base), usage)
 
     assert (found.cost, found.partial) == (cost, False)
@@ -191,9 +185,7 @@ def test_prices_add_up_within_a_tier(some: RateCard, one: CallUsage, other: Call
 
 
 @given(cards(), usages(), st.sampled_from(CLASSES), st.integers(1, 50))
-def test_more_usage_never_costs_less_within_a_tier(
-    some: RateCard, usage: CallUsage, name: str, more: int
-) -> None:
+def test_more_usage_never_costs_less_within_a_tier(some: RateCard, usage: CallUsage, name: str, more: int) -> None:
     flat = card(some.base)
     grown = CallUsage(**{**asdict(usage), name: getattr(usage, name) + more})
 

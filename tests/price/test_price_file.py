@@ -170,9 +170,7 @@ def test_a_model_alias_leads_to_the_model(book_of: BookOf, rule: str, model: str
 
 def test_an_alias_makes_an_opaque_profile_priced(book_of: BookOf) -> None:
     arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123"
-    book = book_of(
-        f'version = 1\n[[model_aliases]]\nmatch = "{arn}"\nmodel = "anthropic.claude-3-haiku-20240307-v1:0"'
-    )
+    book = book_of(f'version = 1\n[[model_aliases]]\nmatch = "{arn}"\nmodel = "anthropic.claude-3-haiku-20240307-v1:0"')
 
     assert card_of(book, "aws.bedrock", arn).provider == "aws"
     assert card_of(book, "aws.bedrock", f"bedrock/{arn}").provider == "aws"
@@ -237,9 +235,7 @@ def test_shipped_batch_prices_and_a_contract_combine(book_of: BookOf) -> None:
     assert card.list_card.base.input == plain.base.input // 2
 
 
-@given(
-    st.integers(2, 1000), st.builds(CallUsage, **dict.fromkeys(asdict(CallUsage()), st.integers(0, 300_000)))
-)
+@given(st.integers(2, 1000), st.builds(CallUsage, **dict.fromkeys(asdict(CallUsage()), st.integers(0, 300_000))))
 def test_a_multiplier_of_k_makes_every_amount_times_k(
     tmp_path_factory: pytest.TempPathFactory, k: int, usage: CallUsage
 ) -> None:
@@ -378,9 +374,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), ERRORS)
-def test_what_cannot_be_followed_is_refused_by_name(
-    book_of: BookOf, text: str, message: str, hint: str
-) -> None:
+def test_what_cannot_be_followed_is_refused_by_name(book_of: BookOf, text: str, message: str, hint: str) -> None:
     with pytest.raises(SettingsError) as refused:
         book_of(text)
 
@@ -434,9 +428,7 @@ def test_neighbouring_entries_do_not_overlap(book_of: BookOf) -> None:
     ("content", "message"),
     [(b"\xff\xfe", "not UTF-8 (byte 0)"), (None, "cannot read price file")],
 )
-def test_a_file_that_cannot_be_read_is_a_settings_error(
-    tmp_path: Path, content: bytes | None, message: str
-) -> None:
+def test_a_file_that_cannot_be_read_is_a_settings_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "prices.toml"
     if content is not None:
         path.write_bytes(content)
@@ -448,9 +440,7 @@ def test_a_file_that_cannot_be_read_is_a_settings_error(
 
 
 def test_multipliers_that_explode_are_refused(book_of: BookOf) -> None:
-    book = book_of(
-        'version = 1\n[[rates]]\nmodel = "m"\nper_request = "1000000"\n[[adjustments]]\nmultiplier = "1000"'
-    )
+    book = book_of('version = 1\n[[rates]]\nmodel = "m"\nper_request = "1000000"\n[[adjustments]]\nmultiplier = "1000"')
 
     with pytest.raises(SettingsError, match=r"adjustments\[0\] makes a rate"):
         book.card(PriceKey(None, "m", DAY))

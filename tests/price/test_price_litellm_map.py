@@ -86,12 +86,8 @@ def test_long_prompts_have_their_tier(book: PriceBook) -> None:
     card = card_of(book, "google", "gemini-x")
     flex = card_of(book, "google", "gemini-x", service_tier="flex")
 
-    assert [(above, rates.input, rates.output) for above, rates in card.tiers] == [
-        (200_000, 2_000_000, 12_000_000)
-    ]
-    assert [(above, rates.input, rates.output) for above, rates in flex.tiers] == [
-        (200_000, 500_000, 12_000_000)
-    ]
+    assert [(above, rates.input, rates.output) for above, rates in card.tiers] == [(200_000, 2_000_000, 12_000_000)]
+    assert [(above, rates.input, rates.output) for above, rates in flex.tiers] == [(200_000, 500_000, 12_000_000)]
 
 
 def test_cache_writes_for_an_hour_are_told_from_long_prompts(book: PriceBook) -> None:

@@ -14,18 +14,13 @@ import pytest
 from auditor.price.entries import refuse_contradictions
 from auditor.price.pricing_file import _rate_entry, pricing_schema
 
-SUPPLEMENT = tomllib.loads(
-    resources.files("auditor.price").joinpath("supplement.toml").read_text(encoding="utf-8")
-)
+SUPPLEMENT = tomllib.loads(resources.files("auditor.price").joinpath("supplement.toml").read_text(encoding="utf-8"))
 
 
 def test_the_supplement_is_a_valid_price_file() -> None:
     jsonschema.Draft202012Validator(pricing_schema()).validate(SUPPLEMENT)
     refuse_contradictions(
-        [
-            _rate_entry(row, f"rates[{index}]", {}, "supplement")
-            for index, row in enumerate(SUPPLEMENT["rates"])
-        ],
+        [_rate_entry(row, f"rates[{index}]", {}, "supplement") for index, row in enumerate(SUPPLEMENT["rates"])],
         "supplement",
     )
 
@@ -37,9 +32,7 @@ def test_every_shipped_rate_says_where_it_is_from_and_when_it_was_checked(row: d
 
 
 def run(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -49,9 +49,7 @@ def test_an_unknown_format_names_the_one_that_was_meant() -> None:
 def test_a_format_imports_only_what_it_needs(code: str, absent: set[str]) -> None:
     ask = f"{code}; import sys; print(*sys.modules)"
 
-    loaded = subprocess.run(
-        [sys.executable, "-c", ask], check=True, capture_output=True, text=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True).stdout.split()
 
     assert absent.isdisjoint(loaded)
 

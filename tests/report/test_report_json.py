@@ -134,9 +134,7 @@ def test_a_key_too_many_or_too_few_breaks_the_schema() -> None:
     assert survivors == [("joins", "ancestor")], "only joins are named freely"
 
 
-@pytest.mark.parametrize(
-    "money", ["1.10", "01", "1e3", "", ".5", "1.", "NaN", "0.1234567890123", "1,000", "$1"]
-)
+@pytest.mark.parametrize("money", ["1.10", "01", "1e3", "", ".5", "1.", "NaN", "0.1234567890123", "1,000", "$1"])
 def test_money_that_is_not_a_plain_decimal_breaks_the_schema(money: str) -> None:
     changed = deepcopy(WHOLE)
     changed["totals"]["spend"] = money
@@ -236,9 +234,7 @@ def test_an_order_of_inputs_changes_no_digest() -> None:
 def test_an_order_of_findings_changes_the_digest() -> None:
     first, second = finding(id="a"), finding(id="b")
 
-    assert json_v1.digest(report(findings=(first, second))) != json_v1.digest(
-        report(findings=(second, first))
-    )
+    assert json_v1.digest(report(findings=(first, second))) != json_v1.digest(report(findings=(second, first)))
 
 
 def test_hops_and_edges_say_from_and_to() -> None:
@@ -271,9 +267,7 @@ def test_joins_and_readiness_are_found_by_name() -> None:
 def test_gate_measures_are_numbers_of_their_unit() -> None:
     checks = (
         GateCheck("max-unattributed", "0.1", "0.25", passed=False, hint="", unit=GateUnit.SHARE),
-        GateCheck(
-            "max-unattributed-usd", str(usd("5")), str(usd("7.5")), passed=False, hint="", unit=GateUnit.MONEY
-        ),
+        GateCheck("max-unattributed-usd", str(usd("5")), str(usd("7.5")), passed=False, hint="", unit=GateUnit.MONEY),
         GateCheck("strict", "0", "3", passed=False, hint="", unit=GateUnit.COUNT),
         GateCheck("fail-on", "certain", "likely", passed=True, hint="", unit=GateUnit.TEXT),
         GateCheck("max-lost", "0.1", "", passed=True, hint="", unit=GateUnit.SHARE),

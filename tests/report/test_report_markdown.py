@@ -63,9 +63,7 @@ def test_nothing_but_our_own_markup_is_active(name: str) -> None:
     assert {token.type for token in pieces} <= INERT
     assert [part for part in html if not OUR_HTML.fullmatch(part)] == []
     assert [part for part in strong if not OUR_STRONG.fullmatch(part)] == []
-    assert [
-        token.content for token in pieces if token.type == "text" and ACTIVE_TEXT.search(token.content)
-    ] == []
+    assert [token.content for token in pieces if token.type == "text" and ACTIVE_TEXT.search(token.content)] == []
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -83,8 +81,7 @@ def test_every_row_of_a_table_has_the_cells_of_its_head(name: str) -> None:
             rows += len(counts)
             assert len(set(counts)) == 1
     assert rows == sum(
-        line.startswith("|") and not line.startswith("| --")
-        for line in markdown.render(REPORTS[name]()).splitlines()
+        line.startswith("|") and not line.startswith("| --") for line in markdown.render(REPORTS[name]()).splitlines()
     )
 
 
@@ -203,9 +200,7 @@ def crowd(character: str, number: int) -> Report:
         gate=gate(
             passed=False,
             exit_code=1,
-            checks=tuple(
-                GateCheck(name(index), "0.1", "0.2", passed=False, hint=words) for index in range(100)
-            ),
+            checks=tuple(GateCheck(name(index), "0.1", "0.2", passed=False, hint=words) for index in range(100)),
             warnings=(words,) * 100,
         ),
         price_book=long,

@@ -46,9 +46,7 @@ def test_a_name_of_many_wide_characters_stays_inside_the_terminal() -> None:
     wide = "漢" * 500
     long = finding(rule=wide, route=(wide, wide), hop=Hop(wide, wide, HopKind.THREAD), remedy=wide)
 
-    lines = terminal.render(
-        replace(broken(), findings=(long,), inputs=(source(path=wide),)), width=80
-    ).splitlines()
+    lines = terminal.render(replace(broken(), findings=(long,), inputs=(source(path=wide),)), width=80).splitlines()
 
     assert max(map(cell_len, lines)) <= 80
 
@@ -85,13 +83,9 @@ def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert terminal.render(broken()) == before
 
 
-@pytest.mark.parametrize(
-    "nasty", ["[bold red]markup[/bold red]", ":smiley:", "[link=http://evil.test]x[/link]", "[/]"]
-)
+@pytest.mark.parametrize("nasty", ["[bold red]markup[/bold red]", ":smiley:", "[link=http://evil.test]x[/link]", "[/]"])
 def test_markup_from_a_file_is_shown_as_it_is(nasty: str) -> None:
-    shown = terminal.render(
-        report(findings=(finding(remedy=nasty, rule=nasty),), inputs=(source(path=nasty),))
-    )
+    shown = terminal.render(report(findings=(finding(remedy=nasty, rule=nasty),), inputs=(source(path=nasty),)))
 
     assert shown.count(nasty) == 2
 

@@ -78,9 +78,7 @@ def audit(
     no_config: options.NoConfig = False,
     quiet: options.Quiet = False,
     color: options.Color = "auto",
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", show_default=False)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", show_default=False)] = False,
 ) -> int:
     """Say what share of the LLM spend in FILES has no tenant, where it was lost, what repairs give back."""
     if version:
@@ -135,6 +133,4 @@ def _refuse_misspelt_command(paths: Sequence[str]) -> None:
         return
     close = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.6)
     if close:
-        raise SettingsError(
-            f"{first} is neither a file nor a command", hint=f"did you mean audit {close[0]}?"
-        )
+        raise SettingsError(f"{first} is neither a file nor a command", hint=f"did you mean audit {close[0]}?")

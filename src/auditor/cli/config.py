@@ -42,9 +42,7 @@ def lines(settings: Settings) -> Iterator[str]:
             yield f"\n[{home}]"
         value = value_of(settings, entry.key)
         written = (
-            f"{name} = {entry.to_toml(value)}"
-            if value is not None or entry.reads_none
-            else f"# {name} is not set"
+            f"{name} = {entry.to_toml(value)}" if value is not None or entry.reads_none else f"# {name} is not set"
         )
         yield f"{written}  # {settings.origins[entry.key]}"
     for rule_id in sorted(settings.rules):

@@ -31,8 +31,7 @@ EXITS = (
     Exit(NOTHING_AUDITABLE, "nothing auditable: no input, no call found, or nothing readable"),
     Exit(
         INCOMPLETE,
-        "incomplete under `--strict` (default where `CI` is set): "
-        "records rejected, or a required rule not checked",
+        "incomplete under `--strict` (default where `CI` is set): records rejected, or a required rule not checked",
     ),
     Exit(MISMATCH, "verify or reconcile mismatch"),
     Exit(INTERNAL, "internal error, also of a rule"),

@@ -71,13 +71,10 @@ def _find(subject: str, rules: Sequence[Rule]) -> Rule:
     if subject in by_id:
         return by_id[subject]
     if _looks_like_a_trace(subject):
-        raise SettingsError(
-            f"which files is trace {subject} in?", hint=f"audit explain {subject} traces.json"
-        )
+        raise SettingsError(f"which files is trace {subject} in?", hint=f"audit explain {subject} traces.json")
     close = difflib.get_close_matches(subject, by_id, n=1, cutoff=0.4)
     raise SettingsError(
-        f"there is no rule {subject}"
-        + (" (nor files to look for such a trace in)" if Path(subject).exists() else ""),
+        f"there is no rule {subject}" + (" (nor files to look for such a trace in)" if Path(subject).exists() else ""),
         hint=f"did you mean {close[0]}?" if close else "audit rules lists them",
     )
 

@@ -40,9 +40,9 @@ def init(
         list[str] | None,
         typer.Argument(metavar="FILES", help="Traces to draft the settings from.", show_default=False),
     ] = None,
-    path: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="Write here; - is stdout.")
-    ] = Path(FILE_NAME),
+    path: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Write here; - is stdout.")] = Path(
+        FILE_NAME
+    ),
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the file if it is there.", show_default=False)
     ] = False,
@@ -83,9 +83,7 @@ def draft(report: Report, calls: Iterable[Mapping[str, object]]) -> Draft:
     used = [key for key in report.tenant_keys if key.calls]
     if used:
         values["tenant_keys"] = tuple(key.key for key in used)
-        reasons["tenant_keys"] = (
-            "Found: " + ", ".join(f"{key.key} on {key.calls:,} calls" for key in used) + "."
-        )
+        reasons["tenant_keys"] = "Found: " + ", ".join(f"{key.key} on {key.calls:,} calls" for key in used) + "."
     elif report.candidate_keys:
         names = ", ".join(key.key for key in report.candidate_keys)
         reasons["tenant_keys"] = f"No known key was found; these look like tenants: {names}."

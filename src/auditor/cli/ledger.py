@@ -41,9 +41,7 @@ def ledger(
     ] = "terminal",
     path: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="Write here instead of stdout.", show_default=False
-        ),
+        typer.Option("--output", "-o", metavar="PATH", help="Write here instead of stdout.", show_default=False),
     ] = None,
     tenant_key: options.TenantKey = None,
     rollup: options.Rollup = None,
@@ -54,9 +52,7 @@ def ledger(
     hash_ids: options.HashIds = None,
     config: options.ConfigFile = None,
     no_config: options.NoConfig = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no notes.", show_default=False)
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", show_default=False)] = False,
 ) -> int:
     """Write one row for every call in FILES, failed attempts included, or one for every tenant.
 
@@ -90,9 +86,7 @@ def ledger(
     with Progress(quiet=quiet) as progress:
         result = pipeline.audit(paths, settings.without_gate(), progress=progress)
     write = (
-        partial(aligned, columns=_SHOWN_OF_A_CALL)
-        if (row_format, by) == ("terminal", "call")
-        else FORMATS[row_format]
+        partial(aligned, columns=_SHOWN_OF_A_CALL) if (row_format, by) == ("terminal", "call") else FORMATS[row_format]
     )
     chunks = _gathered(write(_rows(by, result.calls)))
     if path:

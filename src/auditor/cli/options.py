@@ -47,16 +47,12 @@ Formats = Annotated[
 ]
 TenantKey = Annotated[
     list[str] | None,
-    typer.Option(
-        "--tenant-key", metavar="KEY", help=f"Repeatable. {help_of('tenant_keys')}", show_default=False
-    ),
+    typer.Option("--tenant-key", metavar="KEY", help=f"Repeatable. {help_of('tenant_keys')}", show_default=False),
 ]
 Rollup = Annotated[
     str | None, typer.Option("--rollup", metavar="call|request", help=help_of("rollup"), show_default=False)
 ]
-Pricing = Annotated[
-    Path | None, typer.Option("--pricing", metavar="FILE", help=help_of("pricing"), show_default=False)
-]
+Pricing = Annotated[Path | None, typer.Option("--pricing", metavar="FILE", help=help_of("pricing"), show_default=False)]
 CostSource = Annotated[
     str | None,
     typer.Option("--cost-source", metavar="SOURCE", help=help_of("cost_source"), show_default=False),
@@ -65,12 +61,8 @@ RulesPath = Annotated[
     list[str] | None,
     typer.Option("--rules", metavar="PATH", help=f"Repeatable. {help_of('rules_paths')}", show_default=False),
 ]
-HashIds = Annotated[
-    bool | None, typer.Option("--hash-ids/--no-hash-ids", help=help_of("hash_ids"), show_default=False)
-]
-Strict = Annotated[
-    bool | None, typer.Option("--strict/--no-strict", help=help_of("strict"), show_default=False)
-]
+HashIds = Annotated[bool | None, typer.Option("--hash-ids/--no-hash-ids", help=help_of("hash_ids"), show_default=False)]
+Strict = Annotated[bool | None, typer.Option("--strict/--no-strict", help=help_of("strict"), show_default=False)]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -34,9 +34,7 @@ def plan(formats: Sequence[str], inputs: Sequence[str] = (), *, quiet: bool = Fa
     outputs = tuple(_output(text) for text in formats)
     on_stdout = sum(output.path is None for output in outputs)
     if on_stdout > 1:
-        raise SettingsError(
-            "only one format can go to stdout", hint="give the others a path: -f json=audit.json"
-        )
+        raise SettingsError("only one format can go to stdout", hint="give the others a path: -f json=audit.json")
     check_places((output.path for output in outputs if output.path), inputs)
     if not on_stdout and not quiet:
         return (Output(renderer("terminal"), None), *outputs)

@@ -39,9 +39,7 @@ class Progress:
             return
         self._next = now + _PAUSE
         rate = spans_done / (now - self._started)
-        self._stream.write(
-            f"{_CLEAR}reading: {bytes_done / 1e6:,.0f} MB, {spans_done:,} spans, {rate:,.0f} spans/s"
-        )
+        self._stream.write(f"{_CLEAR}reading: {bytes_done / 1e6:,.0f} MB, {spans_done:,} spans, {rate:,.0f} spans/s")
         self._stream.flush()
         self._has_written = True
 

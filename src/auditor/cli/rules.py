@@ -28,9 +28,7 @@ def rules(
 
     settings = options.settings_from({"rules_paths": paths}, config=config, no_config=no_config)
     found = load_rules(settings.rules_paths)
-    console.write(
-        "".join(_entry(rule, settings) for rule in found) + "audit explain RULE prints a rule's page.\n"
-    )
+    console.write("".join(_entry(rule, settings) for rule in found) + "audit explain RULE prints a rule's page.\n")
     return PASSED
 
 

@@ -44,11 +44,7 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return (
-            f"'{value}"
-            if value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _is_number(value)
-            else value
-        )
+        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) and not _is_number(value) else value
     if isinstance(value, int | float):
         return str(value)
     return orjson.dumps(value).decode()
@@ -73,9 +69,7 @@ def aligned(rows: Iterable[Row], columns: Sequence[str] | None = None) -> Iterat
         if not table:
             table.append(names)
             numeric = [True] * len(names)
-        cells = [
-            visible(_cell_for_people(row[name]), _WIDEST) if row[name] is not None else "" for name in names
-        ]
+        cells = [visible(_cell_for_people(row[name]), _WIDEST) if row[name] is not None else "" for name in names]
         numeric = [flag and (not cell or _is_number(cell)) for flag, cell in zip(numeric, cells, strict=True)]
         table.append(cells)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

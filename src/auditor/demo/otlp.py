@@ -119,8 +119,7 @@ class Trace:
                 for index, event in enumerate(events)
             ],
             "links": [
-                {"traceId": link.trace_id, "spanId": link.span_id, "flags": 768, "attributes": []}
-                for link in links
+                {"traceId": link.trace_id, "spanId": link.span_id, "flags": 768, "attributes": []} for link in links
             ],
             "status": {"code": status} if status else {},
         }

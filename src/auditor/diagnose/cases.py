@@ -140,9 +140,7 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
 
 
 def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
-    unanswered = np.array(
-        [facts.failed and not facts.was_answered for facts in calls.facts] or [False], dtype=bool
-    )
+    unanswered = np.array([facts.failed and not facts.was_answered for facts in calls.facts] or [False], dtype=bool)
     failed = unanswered[calls.facts_of]
     not_billed = calls.usage == USAGES.index(UsageStatus.NOT_BILLED)
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
@@ -240,8 +238,7 @@ def stream_sign(facts: CallFacts) -> StreamSign:
 
 def _steps(table: SpanTable, places: Places, row: int, last: int) -> tuple[Step, ...]:
     return tuple(
-        Step(step.shape, step.crosses_process, step.repeated)
-        for step in steps_between(table, places, row, last)
+        Step(step.shape, step.crosses_process, step.repeated) for step in steps_between(table, places, row, last)
     )
 
 
@@ -280,9 +277,7 @@ def _hashes(values: Iterable[Hashable]) -> U64:
 
 
 def _hash(value: object) -> int:
-    return int.from_bytes(
-        blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
-    )
+    return int.from_bytes(blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _combine(*columns: np.ndarray) -> U64:
@@ -303,7 +298,9 @@ def _links(table: SpanTable, places: Places, attribution: Attribution) -> tuple[
     has_link = np.zeros(len(table.key), dtype=bool)
     has_link[table.link_row] = True
     linked[attribution.passed_call[has_link[attribution.passed_row]]] = True
-    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID, Join.WORKFLOW_ID]) & (attribution.via_row >= 0)
+    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID, Join.WORKFLOW_ID]) & (
+        attribution.via_row >= 0
+    )
     services = [shape.service for shape in places.shapes]
     producer = [""] * len(linked)
     for call in np.flatnonzero(queue_joins).tolist():
@@ -311,9 +308,7 @@ def _links(table: SpanTable, places: Places, attribution: Attribution) -> tuple[
     return linked, producer
 
 
-def _peers(
-    table: SpanTable, places: Places, attribution: Attribution, rows: I64
-) -> dict[int, frozenset[Peer]]:
+def _peers(table: SpanTable, places: Places, attribution: Attribution, rows: I64) -> dict[int, frozenset[Peer]]:
     """For calls that reach no tenant: which kinds of spans of the same trace know one, or hand over work."""
     calls = np.flatnonzero(np.isin(attribution.status, _UNATTRIBUTED) & (attribution.walks.tenant_row < 0))
     if not len(calls):
@@ -383,9 +378,7 @@ def _knowing_processes(table: SpanTable, places: Places) -> Bools:
     return knows
 
 
-def _survey(
-    table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64
-) -> Survey:
+def _survey(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64) -> Survey:
     shapes = places.shapes
     shape_of_span = places.shape[table.place] if len(table.place) else np.empty(0, np.int64)
     with_tenant = np.bincount(shape_of_span[table.tenant >= 0], minlength=len(shapes))

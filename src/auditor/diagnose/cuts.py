@@ -60,17 +60,13 @@ def find_cuts(table: SpanTable, places: Places, attribution: Attribution, rows: 
         found = _match(table, service, rows_of_roots, downstream, clients)
         explained |= found or _match(table, service, rows_of_roots, downstream, servers)
     return {
-        call: explained[int(tops[call])]
-        for call in np.flatnonzero(cut_off).tolist()
-        if int(tops[call]) in explained
+        call: explained[int(tops[call])] for call in np.flatnonzero(cut_off).tolist() if int(tops[call]) in explained
     }
 
 
 def _services(places: Places) -> I64:
     numbers: dict[str, int] = {}
-    by_shape = np.array(
-        [numbers.setdefault(shape.service, len(numbers)) for shape in places.shapes], dtype=np.int64
-    )
+    by_shape = np.array([numbers.setdefault(shape.service, len(numbers)) for shape in places.shapes], dtype=np.int64)
     return by_shape[places.shape]
 
 

@@ -23,16 +23,12 @@ class Explained:
     also_fits: tuple[str, ...]
 
 
-def explain(
-    cases: Sequence[Case], rules: Sequence[Rule], survey: Survey
-) -> tuple[list[Explained], list[NotChecked]]:
+def explain(cases: Sequence[Case], rules: Sequence[Rule], survey: Survey) -> tuple[list[Explained], list[NotChecked]]:
     """Explain all cases; calls whose parent is missing follow those of complete traces where these agree.
 
     Raises ``RuleError`` when a rule raises, or returns something else than a diagnosis.
     """
-    not_checked = [
-        NotChecked(rule.id, reason) for rule in rules if (reason := rule.unchecked(survey)) is not None
-    ]
+    not_checked = [NotChecked(rule.id, reason) for rule in rules if (reason := rule.unchecked(survey)) is not None]
     skipped = {entry.rule for entry in not_checked}
     active = [rule for rule in rules if rule.id not in skipped]
     explained = {case.key: _explain_one(case, active, survey) for case in cases}
@@ -80,13 +76,11 @@ def _as_complete_traces(entry: Explained, causes: _Causes) -> Explained:
         like.diagnosis,
         confidence=Confidence.POSSIBLE,
         evidence=(
-            f"the parent of {case.path.top.service}'s span is not in the input; {calls[leading]} of {calls.total()} "
-            f"{case.operation} calls of {case.service} whose traces are complete lose the tenant here",
+            f"the parent of {case.path.top.service}'s span is not in the input",
+            f"{calls[leading]} of {calls.total()} {case.operation} calls of {case.service} in complete traces lose it here",
         ),
     )
-    others = (
-        {*entry.also_fits, entry.rule.id} if entry.rule and entry.rule.specificity else {*entry.also_fits}
-    )
+    others = {*entry.also_fits, entry.rule.id} if entry.rule and entry.rule.specificity else {*entry.also_fits}
     return Explained(case, like.rule, diagnosis, tuple(sorted(others - {like.rule.id})))
 
 

@@ -32,9 +32,7 @@ def identity_map(
     graph: nx.DiGraph[Node] = nx.DiGraph()
     with_tenant = _places_with_tenant(table)
     knowing = {
-        (shape.service, str(shape.role))
-        for place in with_tenant
-        for shape in [places.shapes[places.shape[place]]]
+        (shape.service, str(shape.role)) for place in with_tenant for shape in [places.shapes[places.shape[place]]]
     }
     _, first, inverse = np.unique(walks.to_top, return_index=True, return_inverse=True)
     order = np.argsort(inverse, kind="stable")
@@ -42,17 +40,13 @@ def identity_map(
     for number, call in enumerate(first.tolist()):
         members = order[bounds[number] : bounds[number + 1]]
         steps = steps_between(table, places, int(walks.start[call]), int(walks.top_row[call]))
-        _add_path(
-            graph, tuple(Step(*step) for step in steps), len(members), exact_sum(cost[members]), knowing
-        )
+        _add_path(graph, tuple(Step(*step) for step in steps), len(members), exact_sum(cost[members]), knowing)
     for hop, amount in lost:
         _add_loss(graph, hop, amount)
     return graph
 
 
-def _add_path(
-    graph: nx.DiGraph[Node], steps: tuple[Step, ...], calls: int, cost: int, knowing: set[Node]
-) -> None:
+def _add_path(graph: nx.DiGraph[Node], steps: tuple[Step, ...], calls: int, cost: int, knowing: set[Node]) -> None:
     nodes = [(step.service, str(step.role)) for step in reversed(steps)]
     for node in dict.fromkeys(nodes):
         _weigh(graph, node, calls, cost, node in knowing)
@@ -69,9 +63,7 @@ def _weigh(graph: nx.DiGraph[Node], node: Node, calls: int, cost: int, knows: bo
 
 
 def _connect(graph: nx.DiGraph[Node], upper: Node, lower: Node, kind: HopKind, calls: int, cost: int) -> None:
-    known = (
-        graph.edges[upper, lower] if graph.has_edge(upper, lower) else {"calls": 0, "cost": 0, "lost_cost": 0}
-    )
+    known = graph.edges[upper, lower] if graph.has_edge(upper, lower) else {"calls": 0, "cost": 0, "lost_cost": 0}
     graph.add_edge(
         upper,
         lower,
@@ -87,9 +79,7 @@ def _add_loss(graph: nx.DiGraph[Node], hop: Hop, amount: int) -> None:
     candidates = sorted(
         (upper, lower)
         for upper, lower in graph.edges
-        if upper[0] == hop.source
-        and lower[0] == hop.target
-        and (upper[0] != lower[0] or hop.source == hop.target)
+        if upper[0] == hop.source and lower[0] == hop.target and (upper[0] != lower[0] or hop.source == hop.target)
     )
     fitting = [edge for edge in candidates if graph.edges[edge]["kind"] == hop.kind] or candidates
     if fitting:

@@ -33,6 +33,7 @@ _HALF_PAIR = re.compile(
 UNREAD = "unread"
 """Format of an input that could not be read at all."""
 
+
 class Reader(Protocol):
     """Reads the records of one format into a builder."""
 
@@ -220,9 +221,7 @@ def recognise(record: Record, source: Source) -> Format:
     head = bytes(data[: 64 << 10])
     if head.lstrip()[:1] not in (b"{", b"["):
         kind = "binary data" if b"\0" in head or head[:1] > b"\x7e" else "text"
-        raise InputError(
-            f"{source.name}:{line}: not JSON ({kind})", hint="audit reads OTLP JSON and LiteLLM logs"
-        )
+        raise InputError(f"{source.name}:{line}: not JSON ({kind})", hint="audit reads OTLP JSON and LiteLLM logs")
     try:
         value = orjson.loads(data) if len(data) < 1 << 20 else None
     except orjson.JSONDecodeError as error:

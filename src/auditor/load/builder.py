@@ -312,22 +312,26 @@ class BatchBuilder:
         )
         if is_call:
             self._add_call(
-                row, resource, found, hits, operation, placeholder, failed=failed, line=line,
-                usage_in_event=usage_in_event, chunk_events=chunk_events,
+                row,
+                resource,
+                found,
+                hits,
+                operation,
+                placeholder,
+                failed=failed,
+                line=line,
+                usage_in_event=usage_in_event,
+                chunk_events=chunk_events,
             )
         role = self._role(kind, presence, found, operation, is_call=is_call)
-        provider_api = (
-            role is Role.SERVER and Field.ROUTE in found and self.is_provider_route(found[Field.ROUTE])
-        )
+        provider_api = role is Role.SERVER and Field.ROUTE in found and self.is_provider_route(found[Field.ROUTE])
         return SpanFacts(role, provider_api, tenant_code, is_call)
 
     def is_provider_route(self, value: Any) -> bool:
         """Say whether a route or path is one of a provider's API."""
         return text_of(value).partition("?")[0].endswith(self.lexicon.provider_paths)
 
-    def add_span(
-        self, trace: str, span: str, parent: str, place: int, tenant: int, start_ns: int, end_ns: int
-    ) -> None:
+    def add_span(self, trace: str, span: str, parent: str, place: int, tenant: int, start_ns: int, end_ns: int) -> None:
         """Append one row; ids as text in any of the known spellings."""
         self.trace_hex.append(trace)
         self.span_hex.append(span)
@@ -421,9 +425,7 @@ class BatchBuilder:
                     placeholder = placeholder or text
                 else:
                     source = self.lexicon.meaning_of_code[code].key
-                    known.setdefault(
-                        meaning.namespace, TenantTag(meaning.namespace, text, f"{source}[{key}]")
-                    )
+                    known.setdefault(meaning.namespace, TenantTag(meaning.namespace, text, f"{source}[{key}]"))
         return tuple(known.values()), placeholder
 
     def _meanings_of(self, entries: Iterable[tuple[str, Any]]) -> list[tuple[str, str, KeyMeaning]]:
@@ -575,13 +577,9 @@ class BatchBuilder:
     ) -> None:
         """Append a candidate call that the span of ``row`` describes; ``counts`` as in ``TOKEN_COLUMNS``."""
         self.add_extra(searches=searches, cost=cost, log_id=log_id)
-        self.add_known_call(
-            row, self._facts.code(facts), counts, self.text_code(user), self.text_code(workflow), line
-        )
+        self.add_known_call(row, self._facts.code(facts), counts, self.text_code(user), self.text_code(workflow), line)
 
-    def add_known_call(
-        self, row: int, facts: int, counts: Sequence[int], user: int, workflow: int, line: int
-    ) -> None:
+    def add_known_call(self, row: int, facts: int, counts: Sequence[int], user: int, workflow: int, line: int) -> None:
         """Append a candidate call whose facts and texts have their codes already."""
         self.call_row.append(row)
         self.call_facts.append(facts)
@@ -741,9 +739,7 @@ class BatchBuilder:
         _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
         duration = np.where(end > 0, np.maximum(end - start, 0) / 1e6, np.nan).astype(np.float32)
         link_halves = hex_columns(self.link_trace, 16)
-        tokens = np.fromiter(
-            chain.from_iterable(self.tokens), np.uint32, len(TOKEN_COLUMNS) * len(self.tokens)
-        )
+        tokens = np.fromiter(chain.from_iterable(self.tokens), np.uint32, len(TOKEN_COLUMNS) * len(self.tokens))
         batch = Batch(
             key=key,
             parent=parent,

@@ -131,11 +131,7 @@ class LiteLLMReader:
             return
         is_batch_cost = call_id.endswith(BATCH_COST)
         operation = builder.lexicon.operations_by_key.get(("litellm.call_type", call_type))
-        if (
-            operation is None
-            or operation is Operation.POLL
-            or (operation is Operation.BATCH and not is_batch_cost)
-        ):
+        if operation is None or operation is Operation.POLL or (operation is Operation.BATCH and not is_batch_cost):
             # What cannot be billed by itself: polls, file handling, the creation of a batch.
             if operation is None:
                 builder.reject(line, byte, f"unknown call_type {call_type[:40]!r}")
@@ -234,9 +230,7 @@ class LiteLLMReader:
         counts = (prompt, completion, read, write, None, count_of(row.total_tokens), None)
         return facts, tuple(NO_COUNT if count is None else count for count in counts)
 
-    def _identities(
-        self, row: Row, metadata: dict[str, Any]
-    ) -> tuple[tuple[TenantTag, ...], str, dict[Field, str]]:
+    def _identities(self, row: Row, metadata: dict[str, Any]) -> tuple[tuple[TenantTag, ...], str, dict[Field, str]]:
         builder = self._builder
         fields = builder.lexicon.metadata_fields
         entries = [
@@ -267,9 +261,7 @@ class LiteLLMReader:
             text = text_of(metadata.get(name))
             if text and not builder.lexicon.is_placeholder(text):
                 tenants.setdefault(namespace, TenantTag(namespace, text, f"metadata.{name}"))
-        end_user = builder.identity(row.end_user) or builder.identity(
-            metadata.get("user_api_key_end_user_id")
-        )
+        end_user = builder.identity(row.end_user) or builder.identity(metadata.get("user_api_key_end_user_id"))
         if end_user:
             others.setdefault(Field.USER, end_user)
             if self._end_user:

@@ -33,15 +33,11 @@ def repair(value: Any, report: Report) -> dict[str, Any]:
     if parts is None:
         report("no resourceSpans: not an OTLP request")
         return {"resourceSpans": []}
-    return {
-        "resourceSpans": [_resource_spans(part, report) for part in _objects(parts, "resourceSpans", report)]
-    }
+    return {"resourceSpans": [_resource_spans(part, report) for part in _objects(parts, "resourceSpans", report)]}
 
 
 def _resource_spans(part: dict[str, Any], report: Report) -> dict[str, Any]:
-    scopes = _get(
-        part, "scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans"
-    )
+    scopes = _get(part, "scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
     resource = _get(part, "resource")
     attributes = _get(resource, "attributes") if isinstance(resource, dict) else None
     return {
@@ -56,9 +52,7 @@ def _scope_spans(part: dict[str, Any], report: Report) -> dict[str, Any]:
     return {
         "scope": {"name": name if isinstance(name, str) else ""},
         "spans": [
-            span
-            for raw in _objects(_get(part, "spans"), "spans", report)
-            if (span := _span(raw, report)) is not None
+            span for raw in _objects(_get(part, "spans"), "spans", report) if (span := _span(raw, report)) is not None
         ],
     }
 
@@ -93,9 +87,7 @@ def _span(raw: dict[str, Any], report: Report) -> dict[str, Any] | None:
             {"traceId": _get(link, "traceId", "trace_id"), "spanId": _get(link, "spanId", "span_id")}
             for link in _objects(_get(raw, "links"), "links", report)
         ],
-        "status": {
-            "code": _enum(_get(status, "code"), "STATUS_CODE_", _STATUS) if isinstance(status, dict) else 0
-        },
+        "status": {"code": _enum(_get(status, "code"), "STATUS_CODE_", _STATUS) if isinstance(status, dict) else 0},
     }
 
 
@@ -172,13 +164,7 @@ def _objects(value: Any, name: str, report: Report) -> list[dict[str, Any]]:
 def _number(value: Any) -> int:
     """Read an integer written as number or text; anything else, or out of range, is 0 as in the protocol."""
     try:
-        number = (
-            int(value)
-            if isinstance(value, int | str)
-            else int(float(value))
-            if isinstance(value, float)
-            else 0
-        )
+        number = int(value) if isinstance(value, int | str) else int(float(value)) if isinstance(value, float) else 0
     except (ValueError, OverflowError):
         return 0
     return number if 0 <= number < MAX_TIME else 0

@@ -258,9 +258,7 @@ class SpanReader:
                 outcome.user if plan.user < 0 else builder.text_code(ids[plan.user] or resource.user)
             )
             builder.call_workflow.append(
-                outcome.workflow
-                if plan.workflow < 0
-                else builder.text_code(ids[plan.workflow] or resource.workflow)
+                outcome.workflow if plan.workflow < 0 else builder.text_code(ids[plan.workflow] or resource.workflow)
             )
             builder.call_line.append(line)
         for id_kind, text in zip(plan.id_kinds, ids, strict=True):

@@ -225,9 +225,7 @@ class Case:
     def handing_services(self) -> tuple[str, ...]:
         """Other processes of the same trace with a producer span."""
         return tuple(
-            sorted(
-                {peer.service for peer in self.peers if peer.role is Role.PRODUCER and not peer.same_process}
-            )
+            sorted({peer.service for peer in self.peers if peer.role is Role.PRODUCER and not peer.same_process})
         )
 
     @property

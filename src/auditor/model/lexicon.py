@@ -100,9 +100,7 @@ class Operation(StrEnum):
         return self not in CONTAINERS and self is not Operation.POLL
 
 
-CONTAINERS = frozenset(
-    {Operation.AGENT, Operation.TOOL, Operation.CHAIN, Operation.RETRIEVER, Operation.WRAPPER}
-)
+CONTAINERS = frozenset({Operation.AGENT, Operation.TOOL, Operation.CHAIN, Operation.RETRIEVER, Operation.WRAPPER})
 """Operations whose spans repeat the usage of the calls below them."""
 
 

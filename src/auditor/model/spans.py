@@ -204,9 +204,7 @@ class Batch:
     @property
     def column_bytes(self) -> int:
         """Bytes held in arrays."""
-        return sum(
-            value.nbytes for name in self.__slots__ if isinstance(value := getattr(self, name), np.ndarray)
-        )
+        return sum(value.nbytes for name in self.__slots__ if isinstance(value := getattr(self, name), np.ndarray))
 
 
 def mix(high: U64, low: U64) -> U64:

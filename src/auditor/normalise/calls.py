@@ -96,13 +96,9 @@ class _Grouping:
         self.parent = table.parent[self.row]
         self.parent_key = table.call_parent
         self.known = table.tokens[:, :2] != NO_COUNT
-        self.has_usage = self.known.any(axis=1) & (
-            np.where(self.known, table.tokens[:, :2], 0).sum(axis=1) > 0
-        )
+        self.has_usage = self.known.any(axis=1) & (np.where(self.known, table.tokens[:, :2], 0).sum(axis=1) > 0)
         facts = table.facts
-        self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[
-            table.call_facts
-        ]
+        self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[table.call_facts]
         self.models = [_models(entry) for entry in facts]
         # A span without length is a log line, whatever operation it names: it can only tell of a call.
         self.is_note = self.no_operation | (self.end <= self.start)
@@ -167,14 +163,12 @@ class _Grouping:
 
     def encloses(self, outer: int, inner: int) -> bool:
         return bool(
-            self.start[outer] - TOLERANCE_NS <= self.start[inner]
-            and self.end[inner] <= self.end[outer] + TOLERANCE_NS
+            self.start[outer] - TOLERANCE_NS <= self.start[inner] and self.end[inner] <= self.end[outer] + TOLERANCE_NS
         )
 
     def overlaps(self, one: int, other: int) -> bool:
         return bool(
-            self.start[one] <= self.end[other] + TOLERANCE_NS
-            and self.start[other] <= self.end[one] + TOLERANCE_NS
+            self.start[one] <= self.end[other] + TOLERANCE_NS and self.start[other] <= self.end[one] + TOLERANCE_NS
         )
 
     def scopes_differ(self, one: int, other: int) -> bool | None:
@@ -192,10 +186,7 @@ class _Grouping:
         if tokens is False:
             return False
         crossing = self.process[outer] != self.process[inner]
-        if crossing:
-            fits_in_time = tokens is True or self.encloses(outer, inner)
-        else:
-            fits_in_time = self.encloses(outer, inner)
+        fits_in_time = (crossing and tokens is True) or self.encloses(outer, inner)
         if not fits_in_time:
             return False
         if self.facts(inner).failed and not self.has_usage[inner] and self.has_usage[outer]:
@@ -251,9 +242,7 @@ class _Grouping:
 
     def join_best_first(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Join one-to-one, the pairs closest in time first."""
-        ranked = sorted(
-            pairs, key=lambda pair: (self._distance(*pair), self._order(pair[0]), self._order(pair[1]))
-        )
+        ranked = sorted(pairs, key=lambda pair: (self._distance(*pair), self._order(pair[0]), self._order(pair[1])))
         for one, other in ranked:
             if self.may_join(one, other):
                 self.join(one, other)
@@ -366,9 +355,7 @@ class _Grouping:
             self.table.parent[self.top[other]],
         ):
             return True
-        return self._lies_above(int(self.parent[one]), other) or self._lies_above(
-            int(self.parent[other]), one
-        )
+        return self._lies_above(int(self.parent[one]), other) or self._lies_above(int(self.parent[other]), one)
 
     def _same_parent(self, one: int, other: int) -> bool:
         return bool(self.parent_key[one] != 0 and self.parent_key[one] == self.parent_key[other])
@@ -447,11 +434,7 @@ class _Grouping:
     def _nearly_same_tokens(self, one: int, other: int) -> bool:
         """Whether two instrumentations of one process agree on input or output: one of them miscounts streams."""
         same = self.table.tokens[one, :2] == self.table.tokens[other, :2]
-        return (
-            bool(same.any())
-            and self.scopes_differ(one, other) is True
-            and self.process[one] == self.process[other]
-        )
+        return bool(same.any()) and self.scopes_differ(one, other) is True and self.process[one] == self.process[other]
 
     def pair_across_cuts(self) -> None:
         """Join application and gateway where the trace is cut between them and one side names no response.
@@ -545,12 +528,8 @@ class _Grouping:
             tenant[call] = self._union_of_tenants(members, call)
             facts[call] = self._merged_facts(int(primary[call]), members, known)
             elsewhere[call] = usage[call] in self.carried or elsewhere[call]
-            late[call] = (
-                usage[call] in self.carried and self.start[usage[call]] > self.end[primary[call]] + LATE_NS
-            )
-            duplicates[call] = tuple(
-                sorted((member for member in members if member != primary[call]), key=self._order)
-            )
+            late[call] = usage[call] in self.carried and self.start[usage[call]] > self.end[primary[call]] + LATE_NS
+            duplicates[call] = tuple(sorted((member for member in members if member != primary[call]), key=self._order))
         return Calls(
             primary,
             usage,

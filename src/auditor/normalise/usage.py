@@ -60,9 +60,7 @@ def disjoint_usage(tokens: U32, facts_of: U32, facts: Sequence[CallFacts]) -> Us
     exclusive = ~is_disjoint & (cached > 0) & ((given < cached) | (only_exclusive & ~is_inclusive))
     uncached = np.where(is_disjoint | exclusive, given, given - cached)
 
-    beside_output = (
-        has_total & (reasoning > 0) & (total == given + output + reasoning) & (total != given + output)
-    )
+    beside_output = has_total & (reasoning > 0) & (total == given + output + reasoning) & (total != given + output)
     output = np.where(is_disjoint | beside_output, output + reasoning, output)
     output = np.where(no_output, 0, output)
     is_known = (known[:, _INPUT] | known[:, _OUTPUT]) & (given + cached + output > 0)

@@ -61,9 +61,7 @@ def compile_lexicon(
     for table in sorted(conventions, key=lambda table: table.get("operation_rank", 1)):
         spans.add_keys(table["name"], {"operation": table["keys"].get("operation", [])})
     for table in conventions:
-        spans.add_keys(
-            table["name"], {key: value for key, value in table["keys"].items() if key != "operation"}
-        )
+        spans.add_keys(table["name"], {key: value for key, value in table["keys"].items() if key != "operation"})
 
     operations: dict[str, Operation] = {}
     by_key: dict[tuple[str, str], Operation] = {}
@@ -85,9 +83,7 @@ def compile_lexicon(
         meaning_of_code=spans.meanings,
         operations=operations,
         operations_by_key=by_key,
-        queue_operations={
-            value: role for role, values in process["queue_operations"].items() for value in values
-        },
+        queue_operations={value: role for role, values in process["queue_operations"].items() for value in values},
         disjoint_usage=frozenset(table["name"] for table in conventions if table.get("disjoint_usage")),
         placeholders=frozenset(identity["placeholders"]["values"]) | {text.lower() for text in placeholders},
         provider_paths=tuple(process["providers"]["paths"]),

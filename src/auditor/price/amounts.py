@@ -32,10 +32,7 @@ class RawCard:
         names = TOKEN_RATES if tokens_only else RATE_NAMES
 
         def scale(rates: RateAmounts) -> RateAmounts:
-            return {
-                name: EXACT.multiply(rate, multiplier) if name in names else rate
-                for name, rate in rates.items()
-            }
+            return {name: EXACT.multiply(rate, multiplier) if name in names else rate for name, rate in rates.items()}
 
         return RawCard(scale(self.base), tuple((above, scale(rates)) for above, rates in self.tiers))
 

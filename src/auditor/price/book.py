@@ -148,9 +148,7 @@ class PriceBook:
         """Say whether the model's price depends on the time of day: then ``PriceKey.half_hour`` is needed."""
         subject = self._subject(provider, model)
         names = _lowered(subject.spellings)
-        if any(
-            entry.scope.half_hour is not None for entry in self._file.rates.named(subject.provider.id, names)
-        ):
+        if any(entry.scope.half_hour is not None for entry in self._file.rates.named(subject.provider.id, names)):
             return True
         if subject.problem is not None:
             return False
@@ -204,9 +202,7 @@ class PriceBook:
     def _near_miss(self, query: Query) -> UnpricedReason | None:
         """Say what kept a price file's rates for this model from being used, if it has any."""
         named = [
-            entry
-            for layer in (self._file, _supplement())
-            for entry in layer.rates.named(query.provider, query.models)
+            entry for layer in (self._file, _supplement()) for entry in layer.rates.named(query.provider, query.models)
         ]
         if not named:
             return None
@@ -214,9 +210,7 @@ class PriceBook:
             return UnpricedReason.UNKNOWN_CONTEXT
         return UnpricedReason.UNKNOWN_DATE
 
-    def _adjusted(
-        self, rates: RawCard, modelled: frozenset[tuple[str, str]], head: _Head, query: Query
-    ) -> RateCard:
+    def _adjusted(self, rates: RawCard, modelled: frozenset[tuple[str, str]], head: _Head, query: Query) -> RateCard:
         """Apply the supplement's multipliers where nothing else knows the context, then the user's."""
         own = [adjustment for adjustment in self._file.adjustments if adjustment.scope.covers(query)]
         self._used.update(adjustment.label for adjustment in own)
@@ -329,9 +323,7 @@ def _scaled(rates: RawCard, adjustment: Adjustment) -> RawCard:
     scaled = rates.scaled(adjustment.multiplier, tokens_only=adjustment.tokens_only)
     for level in (scaled.base, *(tier for _, tier in scaled.tiers)):
         if any(rate > MAX_RATE for rate in level.values()):
-            raise SettingsError(
-                f"price file: {adjustment.label} makes a rate of more than a million dollars a unit"
-            )
+            raise SettingsError(f"price file: {adjustment.label} makes a rate of more than a million dollars a unit")
     return scaled
 
 

@@ -135,9 +135,7 @@ class RateCard:
     @property
     def free(self) -> bool:
         """Whether there are rates and all of them are 0."""
-        present = [
-            rate for rates in self.levels for name in RATE_NAMES if (rate := getattr(rates, name)) is not None
-        ]
+        present = [rate for rates in self.levels for name in RATE_NAMES if (rate := getattr(rates, name)) is not None]
         return bool(present) and not any(present)
 
     @property

@@ -105,9 +105,7 @@ def price_columns(
     return CallPrices(cost, status, has_cost, dict(reasons), rejected, unmodelled)
 
 
-def _groups(
-    book: PriceBook, facts: Sequence[CallFacts], facts_of: I64, start_ns: I64
-) -> list[tuple[PriceKey, I64]]:
+def _groups(book: PriceBook, facts: Sequence[CallFacts], facts_of: I64, start_ns: I64) -> list[tuple[PriceKey, I64]]:
     """Calls that share a price: same names, same context, same day (or half-hour, where that matters)."""
     names = {number: _names(facts[number]) for number in np.unique(facts_of).tolist()}
     subjects = sorted(set(names.values()))
@@ -115,9 +113,7 @@ def _groups(
     subject_of_facts = np.zeros(len(facts), dtype=np.int64)
     for number, subject in names.items():
         subject_of_facts[number] = number_of[subject]
-    timed = np.array(
-        [book.needs_half_hour(provider or None, model) for provider, model, _ in subjects], dtype=bool
-    )
+    timed = np.array([book.needs_half_hour(provider or None, model) for provider, model, _ in subjects], dtype=bool)
     subject_of = subject_of_facts[facts_of]
     day = start_ns // DAY_NS
     half_hour = np.where(timed[subject_of], start_ns % DAY_NS // HALF_HOUR_NS, -1)
@@ -163,9 +159,5 @@ def _day(start_ns: int) -> date:
 
 def _taken(usage: UsageColumns, rows: I64) -> UsageColumns:
     return UsageColumns(
-        **{
-            name: column[rows]
-            for name in UsageColumns.__slots__
-            if (column := getattr(usage, name)) is not None
-        }
+        **{name: column[rows] for name in UsageColumns.__slots__ if (column := getattr(usage, name)) is not None}
     )

@@ -58,9 +58,7 @@ class LibraryModel:
             isinstance(conditional.constraint, TimeOfDateConstraint) for conditional in prices
         )
 
-    def rates(
-        self, day: date, half_hour: int, context: PriceContext
-    ) -> tuple[RawCard, frozenset[tuple[str, str]]]:
+    def rates(self, day: date, half_hour: int, context: PriceContext) -> tuple[RawCard, frozenset[tuple[str, str]]]:
         """Return the rates at a UTC day and half-hour, and the context items that they take into account."""
         moment = datetime.combine(day, time(half_hour // 2, half_hour % 2 * 30), UTC)
         wanted = dict(context) if self.is_own else {}
@@ -135,9 +133,7 @@ def _raw_card(prices: ModelPrice) -> RawCard:
     )
 
     def level(threshold: int | None) -> RateAmounts:
-        return {
-            rate: pico_per_unit(_price_above(price, threshold), per) for rate, (price, per) in chosen.items()
-        }
+        return {rate: pico_per_unit(_price_above(price, threshold), per) for rate, (price, per) in chosen.items()}
 
     return RawCard(level(None), tuple((threshold, level(threshold)) for threshold in thresholds))
 

@@ -88,9 +88,7 @@ def _entries(key: str, row: dict[str, Any], file: str) -> list[RateEntry]:
         above = None if found["above"] is None else int(found["above"]) * 1_000
         by_context.setdefault(found["context"], {}).setdefault(above, {})[KEYS[found["name"]]] = amount
     search = row.get("search_context_cost_per_query")
-    if isinstance(search, dict) and isinstance(
-        medium := search.get("search_context_size_medium"), int | Decimal
-    ):
+    if isinstance(search, dict) and isinstance(medium := search.get("search_context_size_medium"), int | Decimal):
         amount = _amount(medium, f"{key}.search_context_cost_per_query", file)
         by_context[None][None].setdefault("per_search", amount)
     if not any(by_context[None].values()):

@@ -66,14 +66,10 @@ def parse_document(text: str, file: str) -> Any:
     is_json = file.endswith(".json") or (not file.endswith(".toml") and text.lstrip().startswith("{"))
     try:
         if is_json:
-            return json.loads(
-                text, parse_float=_FloatText, parse_constant=_FloatText, object_pairs_hook=_unique_keys
-            )
+            return json.loads(text, parse_float=_FloatText, parse_constant=_FloatText, object_pairs_hook=_unique_keys)
         return tomllib.loads(text, parse_float=_FloatText)
     except json.JSONDecodeError as error:
-        raise SettingsError(
-            f"{file}: not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
-        ) from error
+        raise SettingsError(f"{file}: not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file}: not TOML: {error}") from error
     except _DuplicateKeyError as error:
@@ -89,10 +85,7 @@ def build_layer(document: Mapping[str, Any], file: str) -> PriceLayer:
         _model_alias(row, f"model_aliases[{index}]", aliases, file)
         for index, row in enumerate(document.get("model_aliases", ()))
     )
-    rates = [
-        _rate_entry(row, f"rates[{index}]", aliases, file)
-        for index, row in enumerate(document.get("rates", ()))
-    ]
+    rates = [_rate_entry(row, f"rates[{index}]", aliases, file) for index, row in enumerate(document.get("rates", ()))]
     adjustments = tuple(
         _adjustment(row, f"adjustments[{index}]", aliases, file)
         for index, row in enumerate(document.get("adjustments", ()))
@@ -200,9 +193,7 @@ def _day(row: Mapping[str, Any], key: str, label: str, file: str) -> date | None
 def _scope(row: Mapping[str, Any], label: str, aliases: Mapping[str, str], file: str) -> Scope:
     since, until = _day(row, "from", label, file), _day(row, "to", label, file)
     if since is not None and until is not None and since >= until:
-        raise SettingsError(
-            f"{file}: {label} ends ({until}) before it begins ({since})", hint="to is exclusive"
-        )
+        raise SettingsError(f"{file}: {label} ends ({until}) before it begins ({since})", hint="to is exclusive")
     model = row.get("model")
     return Scope(
         provider=resolve_provider_name(row.get("provider"), aliases),
@@ -221,9 +212,7 @@ def _amounts(row: Mapping[str, Any], label: str, file: str, per: int) -> RateAmo
             continue
         amount = pico_per_unit(Decimal(row[name]), per if name in TOKEN_RATES else 1)
         if amount > MAX_RATE:
-            raise SettingsError(
-                f"{file}: {label}.{name}: {row[name]} is more than a million dollars for one unit"
-            )
+            raise SettingsError(f"{file}: {label}.{name}: {row[name]} is more than a million dollars for one unit")
         amounts[name] = amount
     return amounts
 
@@ -232,9 +221,7 @@ def _rate_entry(row: Mapping[str, Any], label: str, aliases: Mapping[str, str], 
     per = UNITS[row.get("unit", "1M")]
     base = _amounts(row, label, file, per)
     if not base:
-        raise SettingsError(
-            f"{file}: {label} has no rate", hint=f"give at least one of {', '.join(RATE_NAMES)}"
-        )
+        raise SettingsError(f"{file}: {label} has no rate", hint=f"give at least one of {', '.join(RATE_NAMES)}")
     tiers: list[tuple[int, RateAmounts]] = []
     for tier in sorted(row.get("tiers", ()), key=lambda tier: int(tier["above_input_tokens"])):
         above = int(tier["above_input_tokens"])

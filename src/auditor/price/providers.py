@@ -61,8 +61,7 @@ def provider_table() -> ProviderTable:
         name_prefixes=table["name_prefixes"],
         not_a_model_prefix=frozenset(table["not_a_model_prefix"]["names"]),
         route_segments={
-            provider: re.compile(pattern, re.IGNORECASE)
-            for provider, pattern in table["route_segments"].items()
+            provider: re.compile(pattern, re.IGNORECASE) for provider, pattern in table["route_segments"].items()
         },
         models=tuple((re.compile(row["pattern"], re.IGNORECASE), row["provider"]) for row in table["models"]),
     )

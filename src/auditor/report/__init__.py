@@ -67,6 +67,4 @@ def renderer(name: str) -> Renderer:
         return RENDERERS[name]
     close = get_close_matches(name, RENDERERS, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
-    raise SettingsError(
-        f"no report format is called {name!r}", hint=f"{meant}formats: {', '.join(RENDERERS)}"
-    )
+    raise SettingsError(f"no report format is called {name!r}", hint=f"{meant}formats: {', '.join(RENDERERS)}")

@@ -88,8 +88,7 @@ def _answer(report: Report, *, positions: bool) -> Object:
             "herfindahl": report.concentration.herfindahl,
         },
         "readiness": {
-            line.field: {"calls_share": line.calls_share, "cost_share": line.cost_share}
-            for line in report.readiness
+            line.field: {"calls_share": line.calls_share, "cost_share": line.cost_share} for line in report.readiness
         },
         "tenant_keys": [{"key": line.key, "calls": line.calls} for line in report.tenant_keys],
         "candidate_keys": [
@@ -148,9 +147,7 @@ def _input(source: InputSummary) -> Object:
         "records": source.records,
         "spans": source.spans,
         "rejected": source.rejected,
-        "rejections": [
-            {"line": place.line, "byte": place.byte, "reason": place.reason} for place in source.rejections
-        ],
+        "rejections": [{"line": place.line, "byte": place.byte, "reason": place.reason} for place in source.rejections],
         "time_range": _time_range(source.start_ns, source.end_ns),
         "notes": list(source.notes),
     }

@@ -114,9 +114,7 @@ def prose(text: str) -> str:
     written = ""
     for part in parts:
         apart = part.spaced or (part.is_code and written.endswith("`"))
-        written += (" " if written and apart else "") + (
-            code(part.text, PROSE_LIMIT) if part.is_code else part.text
-        )
+        written += (" " if written and apart else "") + (code(part.text, PROSE_LIMIT) if part.is_code else part.text)
     return written
 
 
@@ -134,9 +132,7 @@ def _render(report: Report, rows: int) -> str:
         _folded("Readiness: share of calls and of cost that have each field", _readiness(report, rows)),
         _folded("Tenant keys and joins", [*_keys(report, rows), *_joins(report, rows)]),
         _folded("Gate", _checks(report.gate, rows)),
-        _folded(
-            "Inputs, rules and notes", [*_inputs(report, rows), *_rules(report, rows), *_notes(report, rows)]
-        ),
+        _folded("Inputs, rules and notes", [*_inputs(report, rows), *_rules(report, rows), *_notes(report, rows)]),
         _footer(report),
         [MARKER],
     ]
@@ -167,9 +163,7 @@ def _failures(gate: Gate, rows: int) -> Lines:
         return f"- {_checked(check)}" + (f"; {prose(check.hint)}" if check.hint else "")
 
     failed = [check for check in gate.checks if not check.passed]
-    return _items(failed, failure, rows) + _items(
-        gate.warnings, lambda text: f"- **warning** {prose(text)}", rows
-    )
+    return _items(failed, failure, rows) + _items(gate.warnings, lambda text: f"- **warning** {prose(text)}", rows)
 
 
 def _amounts(report: Report) -> Lines:
@@ -189,9 +183,7 @@ def _amounts(report: Report) -> Lines:
 
 
 def _losing(report: Report, rows: int) -> Lines:
-    ranked = [
-        (rank, finding) for rank, finding in enumerate(report.findings, 1) if finding.unattributed_calls
-    ]
+    ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if finding.unattributed_calls]
     if not ranked:
         return []
     cells = [
@@ -229,9 +221,7 @@ def _losing(report: Report, rows: int) -> Lines:
 
 
 def _others(report: Report, rows: int) -> Lines:
-    ranked = [
-        (rank, finding) for rank, finding in enumerate(report.findings, 1) if not finding.unattributed_calls
-    ]
+    ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if not finding.unattributed_calls]
     if not ranked:
         return []
     cells = [
@@ -331,17 +321,11 @@ def _tenants(report: Report, rows: int) -> Lines:
         direct = report.totals.direct.cost - sum(line.direct_cost for line in shown)
         recovered = report.totals.recoverable.cost - sum(line.recovered_cost for line in shown)
         cells.append((f"… and {rest:,} more", "", in_dollars(direct), in_dollars(recovered), ""))
-    return (
-        [*lines, "", *_table(("tenant", "calls", "direct", "recovered", "share"), 1, cells)]
-        if cells
-        else lines
-    )
+    return [*lines, "", *_table(("tenant", "calls", "direct", "recovered", "share"), 1, cells)] if cells else lines
 
 
 def _readiness(report: Report, rows: int) -> Lines:
-    cells = [
-        (code(line.field), percent(line.calls_share), percent(line.cost_share)) for line in report.readiness
-    ]
+    cells = [(code(line.field), percent(line.calls_share), percent(line.cost_share)) for line in report.readiness]
     shown, rest = cells[: max(rows, 9)], cells[max(rows, 9) :]
     if rest:
         shown.append((f"… and {len(rest):,} more", "", ""))
@@ -379,9 +363,7 @@ def _checked(check: GateCheck) -> str:
 
 def _inputs(report: Report, rows: int) -> Lines:
     def named(source: InputSummary) -> str:
-        read = (
-            f"{count(source.records, 'record')}, {count(source.spans, 'span')}, {source.rejected:,} rejected"
-        )
+        read = f"{count(source.records, 'record')}, {count(source.spans, 'span')}, {source.rejected:,} rejected"
         return f"- {code(source.path)}: {code(source.format)}, {read}"
 
     def rejected(at: tuple[InputSummary, Rejection]) -> str:

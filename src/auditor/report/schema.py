@@ -19,9 +19,7 @@ _MESSAGE_LIMIT = 200
 
 def report_schema() -> dict[str, Any]:
     """Read the schema (JSON Schema 2020-12) that is shipped with the program."""
-    schema: dict[str, Any] = orjson.loads(
-        files("auditor.report").joinpath("schema", "report.schema.json").read_bytes()
-    )
+    schema: dict[str, Any] = orjson.loads(files("auditor.report").joinpath("schema", "report.schema.json").read_bytes())
     return schema
 
 

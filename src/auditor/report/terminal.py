@@ -186,9 +186,7 @@ class _Page:
 
     def _losing(self, report: Report) -> Block:
         """Show the findings that hold unattributed calls, by dollars."""
-        ranked = [
-            (rank, finding) for rank, finding in enumerate(report.findings, 1) if finding.unattributed_calls
-        ]
+        ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if finding.unattributed_calls]
         rows = [_losing_row(rank, finding) for rank, finding in ranked[:MOST_FINDINGS]]
         rest = [finding for _, finding in ranked[MOST_FINDINGS:]]
         if rest:
@@ -213,11 +211,7 @@ class _Page:
 
     def _others(self, report: Report) -> Block:
         """Show the findings whose calls have a tenant: the wrong one, or no usage."""
-        ranked = [
-            (rank, finding)
-            for rank, finding in enumerate(report.findings, 1)
-            if not finding.unattributed_calls
-        ]
+        ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if not finding.unattributed_calls]
         rows = [_other_row(rank, finding) for rank, finding in ranked[:MOST_FINDINGS]]
         rest = [finding for _, finding in ranked[MOST_FINDINGS:]]
         if rest:
@@ -290,9 +284,7 @@ class _Page:
             for line in report.readiness
         ]
         return (
-            self._labelled("Readiness", [Text("share of calls (of cost) that have", _ABOUT), *shares])
-            if shares
-            else []
+            self._labelled("Readiness", [Text("share of calls (of cost) that have", _ABOUT), *shares]) if shares else []
         )
 
     def _keys(self, report: Report) -> Block:
@@ -316,8 +308,7 @@ class _Page:
 
     def _joins(self, report: Report) -> Block:
         parts = [
-            Text(f"{visible(line.join)} {in_dollars(line.cost)} ({count(line.calls, 'call')})")
-            for line in report.joins
+            Text(f"{visible(line.join)} {in_dollars(line.cost)} ({count(line.calls, 'call')})") for line in report.joins
         ]
         return self._labelled("Recovered by", _most(parts)) if parts else []
 
@@ -325,9 +316,7 @@ class _Page:
         places = [(source, place) for source in report.inputs for place in source.rejections]
         lines: Block = []
         for number, (source, place) in enumerate(places[:3]):
-            text = (
-                f"{visible(source.path)} line {place.line:,}, byte {place.byte:,}: {sentence(place.reason)}"
-            )
+            text = f"{visible(source.path)} line {place.line:,}, byte {place.byte:,}: {sentence(place.reason)}"
             lines += self._labelled("" if number else "Rejected", [Text(text, _WARN)])
         rest = sum(source.rejected for source in report.inputs) - len(places[:3])
         if rest > 0:
@@ -381,23 +370,17 @@ class _Page:
 
     def _table(self, title: str, headers: tuple[str, ...], rows: Sequence[_Row]) -> Block:
         """Set findings out on one line each if all of them fit, else on two."""
-        widths = [
-            max(map(len, column)) for column in zip(headers, *(row.numbers for row in rows), strict=True)
-        ]
+        widths = [max(map(len, column)) for column in zip(headers, *(row.numbers for row in rows), strict=True)]
         digits = sum(widths) + 2 * len(widths)
         rank = max(len(row.rank) for row in rows)
         name = max(row.name.cell_len for row in rows)
         route = max(row.route.cell_len for row in rows)
-        tails = [
-            max(map(_cells, column)) for column in zip(*(row.tail for row in rows if row.tail), strict=True)
-        ]
+        tails = [max(map(_cells, column)) for column in zip(*(row.tail for row in rows if row.tail), strict=True)]
         one_line = rank + 2 + name + 2 + route + digits + sum(tails) + 2 * len(tails) <= self.width
         left = max(rank + 2 + name + 2 + route, len(title)) if one_line else self.width - digits
         lines = [_padded(Text(title, _HEAD), left).append_text(Text(_right(headers, widths), _ABOUT))]
         for row in rows:
-            start = Text(f"{row.rank:>{rank}}  ").append_text(
-                _padded(row.name, name) if one_line else row.name
-            )
+            start = Text(f"{row.rank:>{rank}}  ").append_text(_padded(row.name, name) if one_line else row.name)
             if one_line:
                 start.append("  ").append_text(row.route)
             line = _padded(start, left).append(_right(row.numbers, widths))
@@ -421,16 +404,13 @@ class _Page:
         name = min(name, self.width - indent - digits)
         lines = [Text(" " * (indent + name) + _right(headers[1:], widths), _ABOUT)]
         return lines + [
-            Text(" " * indent).append_text(_padded(Text(row[0]), name)).append(_right(row[1:], widths))
-            for row in rows
+            Text(" " * indent).append_text(_padded(Text(row[0]), name)).append(_right(row[1:], widths)) for row in rows
         ]
 
     def _labelled(self, label: str, parts: Sequence[Text], gap: str = "  ") -> Block:
         lines = self._flow(parts, self.width - _LABEL, gap)
         labels = [label] + [""] * (len(lines) - 1)
-        return [
-            Text.assemble((text.ljust(_LABEL), _HEAD), line) for text, line in zip(labels, lines, strict=True)
-        ]
+        return [Text.assemble((text.ljust(_LABEL), _HEAD), line) for text, line in zip(labels, lines, strict=True)]
 
     def _indented(self, parts: Sequence[Text], indent: int = _INDENT, gap: str = "  ") -> Block:
         return [Text(" " * indent).append_text(line) for line in self._flow(parts, self.width - indent, gap)]
@@ -473,9 +453,7 @@ def _losing_row(rank: int, finding: Finding) -> _Row:
 
 
 def _other_row(rank: int, finding: Finding) -> _Row:
-    return _row(
-        rank, finding, (count(finding.calls), in_dollars(finding.cost), count(finding.unmetered_calls))
-    )
+    return _row(rank, finding, (count(finding.calls), in_dollars(finding.cost), count(finding.unmetered_calls)))
 
 
 def _row(rank: int, finding: Finding, numbers: tuple[str, ...]) -> _Row:
@@ -541,9 +519,7 @@ def _checked(check: GateCheck) -> list[Text]:
 def _noted(report: Report) -> list[str]:
     """Collect the notes on the whole input and on each file."""
     notes = [sentence(note) for note in report.notes]
-    notes += [
-        f"{visible(source.path)}: {sentence(note)}" for source in report.inputs for note in source.notes
-    ]
+    notes += [f"{visible(source.path)}: {sentence(note)}" for source in report.inputs for note in source.notes]
     rest = len(notes) - MOST_LINES
     return [*notes[:MOST_LINES], f"… and {rest:,} more"] if rest > 0 else notes
 

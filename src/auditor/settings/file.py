@@ -85,9 +85,7 @@ def _check(content: Mapping[str, object], path: Path) -> None:
     from jsonschema import Draft202012Validator  # noqa: PLC0415  # only when there is a file to check
 
     validator = Draft202012Validator(schema())
-    errors = sorted(
-        validator.iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path]
-    )
+    errors = sorted(validator.iter_errors(content), key=lambda error: [str(part) for part in error.absolute_path])
     if not errors:
         return
     first = errors[0]

@@ -131,9 +131,7 @@ def require_known_rules(settings: Settings, known: Iterable[str]) -> None:
     ids = tuple(known)
     for rule_id in settings.rules:
         if rule_id not in ids:
-            places = sorted(
-                origin for key, origin in settings.origins.items() if key.startswith(f"rules.{rule_id}.")
-            )
+            places = sorted(origin for key, origin in settings.origins.items() if key.startswith(f"rules.{rule_id}."))
             close = difflib.get_close_matches(rule_id, ids, n=1, cutoff=0.5)
             raise SettingsError(
                 f"{places[0] if places else 'settings'}: there is no rule {rule_id}",

@@ -43,12 +43,8 @@ def build_findings(
     for entry in blamed:
         hop = entry.diagnosis.hop
         groups[entry.rule.id, hop.source, hop.target, hop.kind, entry.case.operation].append(entry)
-    findings = [
-        _finding(key, entries, calls, case_of_call, audited_spend, sample) for key, entries in groups.items()
-    ]
-    return tuple(
-        sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id))
-    )
+    findings = [_finding(key, entries, calls, case_of_call, audited_spend, sample) for key, entries in groups.items()]
+    return tuple(sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id)))
 
 
 def _finding(

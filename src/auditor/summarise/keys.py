@@ -35,8 +35,7 @@ def tenant_keys(keys: Sequence[tuple[str, int]]) -> tuple[TenantKey, ...]:
     for key, calls in keys:
         counts[key] += calls
     return tuple(
-        TenantKey(key, calls)
-        for key, calls in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        TenantKey(key, calls) for key, calls in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     )
 
 
@@ -62,11 +61,7 @@ def candidate_keys(
         coverage = min(counts.total() / len(spans), 1.0)
         known = sum(value in tenants for value in counts)
         named = _LIKE_A_TENANT.search(key) is not None
-        fits = (
-            known * 2 >= len(counts)
-            if known
-            else nothing_matched and len(counts) > 1 and (named or _repeat(counts))
-        )
+        fits = known * 2 >= len(counts) if known else nothing_matched and len(counts) > 1 and (named or _repeat(counts))
         if coverage >= MIN_COVERAGE and fits:
             ranked.append((-known, not named, -coverage, CandidateKey(key, coverage, len(counts), known)))
     ranked.sort(key=lambda entry: (*entry[:3], entry[3].key))

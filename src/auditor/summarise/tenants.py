@@ -36,9 +36,7 @@ def build_tenants(calls: AuditedCalls) -> tuple[TenantLine, ...]:
         for name, (count, direct, recovered) in sums.items()
     )
     return tuple(
-        sorted(
-            lines, key=lambda line: (-(line.direct_cost + line.recovered_cost), -line.calls, line.tenant_id)
-        )
+        sorted(lines, key=lambda line: (-(line.direct_cost + line.recovered_cost), -line.calls, line.tenant_id))
     )
 
 

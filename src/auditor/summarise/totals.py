@@ -69,9 +69,7 @@ def estimate(calls: AuditedCalls, chosen: Bools) -> Range | None:
     if not len(unmetered):
         return None
     keys: dict[tuple[str, str, str], int] = {}
-    key_of_facts = [
-        (facts.response_model or facts.request_model, str(facts.operation)) for facts in calls.facts
-    ]
+    key_of_facts = [(facts.response_model or facts.request_model, str(facts.operation)) for facts in calls.facts]
     numbers = np.array(
         [
             keys.setdefault((service, *key_of_facts[facts]), len(keys))
