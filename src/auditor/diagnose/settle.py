@@ -77,7 +77,7 @@ def _as_complete_traces(entry: Explained, causes: _Causes) -> Explained:
         confidence=Confidence.POSSIBLE,
         evidence=(
             f"the parent of {case.path.top.service}'s span is not in the input",
-            f"{calls[leading]} of {calls.total()} {case.operation} calls of {case.service} with whole traces lose it so",
+            f"{calls[leading]} of {calls.total()} such calls with whole traces lose the tenant this way",
         ),
     )
     others = {*entry.also_fits, entry.rule.id} if entry.rule and entry.rule.specificity else {*entry.also_fits}
