@@ -17,6 +17,7 @@ from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from heapq import heappush, heappushpop
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -164,6 +165,8 @@ class BatchBuilder:
         self.marks: list[tuple[int, int, int]] = []
         self.sample: list[tuple[int, int, SampledSpan]] = []
         self.sample_below = 1 << 64
+        self.sample_mark = "g"
+        """An id of 16 digits above this is not below ``sample_below``, which is quicker to see."""
         self._sampled = 0
         self.batches: list[Batch] = []
         self.spans_done = 0
@@ -292,7 +295,7 @@ class BatchBuilder:
         found = self._first_values(hits)
         tags, placeholder = self.tenant_tags(hits)
         if Field.METADATA in found or Field.TAGS in found or Field.PARAMETERS in found:
-            tags, placeholder = self._open_blobs(hits, found, tags, placeholder)
+            tags, placeholder = self.open_blobs(hits, found, tags, placeholder)
         tenant_code = self.with_resource(tags, resource)
 
         operation = self._operation(hits) if Field.OPERATION in found else None
@@ -371,13 +374,14 @@ class BatchBuilder:
             heappushpop(self.sample, entry)
         if len(self.sample) == SAMPLE_SIZE:
             self.sample_below = -self.sample[0][0]
+            self.sample_mark = f"{self.sample_below:016x}"
 
     # -- meaning of attributes -----------------------------------------------------------------------
 
     def _first_values(self, hits: list[Hit]) -> dict[Field, Any]:
         """Keep the first non-empty value of each field, by precedence of its key."""
         found: dict[Field, Any] = {}
-        for code, value in sorted(hits, key=_code):
+        for code, value in sorted(hits, key=_CODE):
             if value is None or value == "":
                 continue
             field = _FIELDS[code // RANKS]
@@ -391,7 +395,7 @@ class BatchBuilder:
         """Tenants among the hits, strongest first, and the placeholder that stood in for one."""
         tags: dict[str, TenantTag] = {}
         placeholder = ""
-        for code, value in sorted(hits, key=_code):
+        for code, value in sorted(hits, key=_CODE):
             if code // RANKS != Field.TENANT:
                 continue
             meaning = self.lexicon.meaning_of_code[code]
@@ -402,12 +406,12 @@ class BatchBuilder:
                 tags[meaning.namespace] = TenantTag(meaning.namespace, text, meaning.key)
         return tuple(tags.values()), placeholder
 
-    def _open_blobs(
+    def open_blobs(
         self, hits: list[Hit], found: dict[Field, Any], tags: tuple[TenantTag, ...], placeholder: str
     ) -> tuple[tuple[TenantTag, ...], str]:
         """Look for identities inside metadata objects and tags; what the span says itself comes first."""
         known = {tag.namespace: tag for tag in tags}
-        for code, value in sorted(hits, key=_code):
+        for code, value in sorted(hits, key=_CODE):
             field = code // RANKS
             if field == Field.METADATA:
                 entries = _entries_of_object(value)
@@ -468,7 +472,7 @@ class BatchBuilder:
         return self._tenants.code(tags)
 
     def _operation(self, hits: list[Hit]) -> Operation | None:
-        for code, value in sorted(hits, key=_code):
+        for code, value in sorted(hits, key=_CODE):
             if code // RANKS != Field.OPERATION:
                 continue
             key = self.lexicon.meaning_of_code[code].key
@@ -518,7 +522,7 @@ class BatchBuilder:
         chunk_events: bool,
     ) -> None:
         vocabulary = ""
-        for code, _ in sorted(hits, key=_code):
+        for code, _ in sorted(hits, key=_CODE):
             field = code // RANKS
             if field in {Field.INPUT_TOKENS, Field.OUTPUT_TOKENS, Field.USAGE_DETAILS, Field.OPERATION}:
                 name = self.lexicon.meaning_of_code[code].vocabulary
@@ -818,6 +822,7 @@ class Table(Generic[T]):
 
 
 _MODELS = frozenset({Field.REQUEST_MODEL, Field.RESPONSE_MODEL})
+_CODE = itemgetter(0)
 _FIELDS = {int(entry): entry for entry in Field}
 TOKEN_FIELDS = (
     Field.INPUT_TOKENS,
@@ -859,10 +864,6 @@ def _keep(column: list[Any], kept: Sequence[int]) -> None:
 
 def _first_row(mark: tuple[int, int, int]) -> int:
     return mark[0]
-
-
-def _code(hit: Hit) -> int:
-    return hit[0]
 
 
 def role_of_kind(kind: Kind, presence: int, *, has_route: bool) -> Role:

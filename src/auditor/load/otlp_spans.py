@@ -31,6 +31,8 @@ from auditor.load.otlp_values import ABSENT, UNDECODABLE, PlainValue, decode_pla
 from auditor.load.plans import (
     ENTRIES,
     KINDS,
+    Bearing,
+    Extras,
     Facts,
     Memory,
     Outcome,
@@ -39,6 +41,7 @@ from auditor.load.plans import (
     role_number,
     role_of_number,
 )
+from auditor.model.lexicon import Field
 from auditor.model.spans import MAX_COUNT, NO_COUNT, TOKEN_COLUMNS
 
 CACHED_VALUE = 96
@@ -53,6 +56,8 @@ CACHED_FACTS = 1 << 10
 """Most bytes of facts that are worth remembering an outcome for."""
 CACHED_OUTCOMES_OF_PLAN = 1 << 12
 NO_ROUTE = -1
+TOO_MANY = -1
+ID_DIGITS = 16
 NOTHING = 2
 """Bytes of an empty list: ``[]``."""
 HIGHEST_KIND = len(KINDS) - 1
@@ -85,6 +90,7 @@ class SpanReader:
         self._outcomes = 0
         self._values: dict[bytes, Any] = {}
         self._routes: dict[bytes, int] = {}
+        self._odd_ids: dict[str, str] = {}
         self._longest_placeholder = max(map(len, builder.lexicon.placeholders), default=0)
 
     def resource(self, raw: msgspec.Raw) -> ResourceFacts:
@@ -126,10 +132,12 @@ class SpanReader:
                     tenant = resource.tenant_code
                     if plan.tenant >= 0:
                         try:
-                            tenant, _ = plan.known_tenants[tenant][bytes(attributes[plan.tenant].value)]
+                            tenant, _, _ = plan.known_tenants[tenant][bytes(attributes[plan.tenant].value)]
                         except KeyError:
-                            tenant, _ = self._new_tenant(plan, resource, attributes)
-                    if kind in plan.sampled_kinds:
+                            tenant, _, _ = self._new_tenant(plan, resource, attributes)
+                    if kind in plan.sampled_kinds and (
+                        span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS
+                    ):
                         self._sample(span, is_call=False, has_tenant=tenant >= 0)
                 else:
                     described = self._describe(plan, resource, span, kind, route, line)
@@ -180,16 +188,23 @@ class SpanReader:
         remote = bool(where & IS_REMOTE >> 5) if where & HAS_REMOTE >> 5 else None
         return self._builder.place_code(resource, scope, KINDS[where & 7], remote, role, provider_api)
 
-    def _new_tenant(self, plan: Plan, resource: ResourceFacts, attributes: Sequence[KeyValue]) -> tuple[int, str]:
-        """Code of the span's tenants, and the placeholder that stood where one should be."""
-        tags, placeholder = self._builder.tenant_tags(
-            [(code, self._value(attributes[at].value)) for code, at in plan.tenants]
-        )
-        found = self._builder.with_resource(tags, resource), placeholder
+    def _new_tenant(self, plan: Plan, resource: ResourceFacts, attributes: Sequence[KeyValue]) -> Bearing:
+        hits = [(code, self._value(attributes[at].value)) for code, at in plan.tenants]
+        tags, placeholder = self._builder.tenant_tags(hits)
+        inside: dict[Field, Any] = {}
+        tags, placeholder = self._builder.open_blobs(hits, inside, tags, placeholder)
+        found = self._builder.with_resource(tags, resource), placeholder, self._extras(tuple(inside.items()))
         known = plan.known_tenants.setdefault(resource.tenant_code, {})
-        if len(known) < CACHED_VALUES:
-            known[_joined(attributes, plan.tenant_positions)] = found
+        raw = _joined(attributes, plan.tenant_positions)
+        if len(known) < CACHED_VALUES and len(raw) <= CACHED_FACTS:
+            known[raw] = found
         return found
+
+    def _extras(self, inside: Extras) -> int:
+        numbers = self._memory.extras
+        if inside not in numbers and len(numbers) < CACHED_VALUES:
+            numbers[inside] = len(numbers)
+        return numbers.get(inside, TOO_MANY)
 
     # -- the fast path -------------------------------------------------------------------------------
 
@@ -215,9 +230,9 @@ class SpanReader:
             if values is None:
                 return self._describe_slowly(plan, resource, span, kind, line, None)
             if plan.id_kinds:
-                ids = self._ids(values[: len(plan.id_kinds)])
+                ids = self._ids(plan, values)
             if plan.columns:
-                counts = _counts(plan.columns, values[len(plan.id_kinds) :])
+                counts = _counts(plan, values)
         if (
             not plan.is_fast
             or route < 0
@@ -226,17 +241,20 @@ class SpanReader:
             or (plan.checked and self._lacks_one(plan, attributes))
         ):
             return self._describe_slowly(plan, resource, span, kind, line, None)
-        tenant, placeholder = resource.tenant_code, ""
-        if plan.looks_up_tenants:
+        tenant, placeholder, extras = resource.tenant_code, "", 0
+        if plan.tenants:
             try:
-                tenant, placeholder = plan.known_tenants[tenant][_joined(attributes, plan.tenant_positions)]
+                tenant, placeholder, extras = plan.known_tenants[tenant][_joined(attributes, plan.tenant_positions)]
             except KeyError:
-                tenant, placeholder = self._new_tenant(plan, resource, attributes)
+                tenant, placeholder, extras = self._new_tenant(plan, resource, attributes)
+        if extras == TOO_MANY:
+            return self._describe_slowly(plan, resource, span, kind, line, None)
         facts = (
             b"".join([attributes[at].value for at in plan.facts]),
             kind,
             resource.policy,
             placeholder,
+            extras,
             span.status.code == STATUS_ERROR,
             has_events,
             has_chunks,
@@ -261,35 +279,41 @@ class SpanReader:
                 outcome.workflow if plan.workflow < 0 else builder.text_code(ids[plan.workflow] or resource.workflow)
             )
             builder.call_line.append(line)
-        for id_kind, text in zip(plan.id_kinds, ids, strict=True):
-            if text:
-                builder.id_row.append(row)
-                builder.id_kind.append(id_kind)
-                builder.id_text.append(text)
+        if ids:
+            for number, text in enumerate(ids):
+                if text:
+                    builder.id_row.append(row)
+                    builder.id_kind.append(plan.id_kinds[number])
+                    builder.id_text.append(text)
         for id_kind, text in outcome.fixed_ids:
             builder.add_id(row, id_kind, text)
-        if outcome.tenant is not None:
-            tenant = outcome.tenant
-        if outcome.is_sampled:
+        if outcome.is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
             self._sample(span, is_call=outcome.call_facts >= 0, has_tenant=tenant >= 0)
         return outcome.role, tenant
 
-    def _ids(self, values: Sequence[PlainValue]) -> list[str] | None:
-        """Read ids, empty where a placeholder stands for one; ``None`` when a value is empty or no id.
+    def _ids(self, plan: Plan, values: Sequence[PlainValue]) -> list[str] | None:
+        """Read the ids, which come first, empty where a placeholder stands for one; ``None`` when a value is empty or no id.
 
         What is longer than any placeholder and neither begins with a zero, a dash or a brace nor has white space
         around it needs no closer look.
         """
         longest = self._longest_placeholder
+        known = self._odd_ids
         ids = []
-        for value in values:
+        for number in range(len(plan.id_kinds)):
+            value = values[number]
             text = value.stringValue
             if text is None and value.intValue is not None:
                 text = str(value.intValue)
             if not text:
                 return None
             if len(text) <= longest or not "0" < text[0] < "{" or not text[-1].isalnum():
-                text = self._builder.identity(text)
+                found = known.get(text)
+                if found is None:
+                    found = self._builder.identity(text)
+                    if len(known) < CACHED_VALUES and len(text) <= CACHED_VALUE:
+                        known[text] = found
+                text = found
             ids.append(text)
         return ids
 
@@ -348,7 +372,6 @@ class SpanReader:
             found_ids = zip(builder.id_kind[ids:], builder.id_text[ids:], strict=True)
             plan.outcomes[facts] = Outcome(
                 role=role,
-                tenant=tenant if plan.has_blobs else None,
                 call_facts=builder.call_facts[-1] if is_call else -1,
                 is_sampled=is_sampled,
                 fixed_ids=tuple((id_kind, text) for id_kind, text in found_ids if id_kind not in plan.id_kinds),
@@ -427,14 +450,17 @@ def _joined(attributes: Sequence[KeyValue], positions: Iterable[int]) -> bytes:
     return b"".join([attributes[at].value for at in positions])
 
 
-def _counts(columns: Sequence[int], values: Sequence[PlainValue]) -> list[int] | None:
-    """Counts by token column; ``None`` when a value is empty or no count."""
+def _counts(plan: Plan, values: Sequence[PlainValue]) -> list[int] | None:
+    """Counts, which come after the ids, by token column; ``None`` when a value is empty or no count."""
     counts = NO_COUNTS.copy()
-    for column, value in zip(columns, values, strict=True):
+    number = len(plan.id_kinds)
+    for column in plan.columns:
+        value = values[number]
         count = value.intValue if value.stringValue is None else count_of(value.stringValue)
-        if count is None or not 0 <= count <= MAX_COUNT:
+        if count is None or count > MAX_COUNT or count < 0:
             return None
         counts[column] = count
+        number += 1
     return counts
 
 

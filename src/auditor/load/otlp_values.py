@@ -43,7 +43,7 @@ _plain_values = msgspec.json.Decoder(list[PlainValue], strict=False)
 def decode_plain_values(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
     """Decode several values at once; ``None`` when one of them is malformed."""
     try:
-        return _plain_values.decode(b"[%b]" % b",".join(raws))
+        return _plain_values.decode(b"[" + b",".join(raws) + b"]")
     except UNDECODABLE:
         return None
 

@@ -5,7 +5,8 @@ says at which positions the known attributes are, and sorts them by what their v
 
 - *facts*: few distinct values (model, operation, finish reason …). The spans that agree in them get the same role
   and the same call facts: the ``Outcome`` is worked out once, by the slow path, and remembered.
-- *tenants*: remembered by themselves, because every model is called for every tenant.
+- *tenants*, and metadata objects that may hold one: remembered by themselves, because every model is called for
+  every tenant.
 - *ids and counts*: different on every span. The outcome depends on nothing but their not being empty.
 
 An empty value hands its turn to the next key of the same concept. That would make the outcome depend on values, so
@@ -33,7 +34,7 @@ _FACTS = frozenset(
         Field.OPERATION, Field.STREAMED, Field.FINISH_REASON, Field.SERVICE_TIER, Field.CACHE_HIT, Field.PARAMETERS,
     }
 )  # fmt: skip
-_BLOBS = frozenset({Field.METADATA, Field.TAGS})
+_TENANTS = frozenset({Field.TENANT, Field.METADATA, Field.TAGS})
 _SIMPLE = frozenset({Field.TENANT, Field.ROUTE, Field.HOST})
 """A plan with no other concepts needs no outcome; the host is known for other readers and means nothing here."""
 
@@ -44,8 +45,6 @@ class Outcome:
 
     role: int
     """As ``role_number`` gives it."""
-    tenant: int | None
-    """Code of the tenants; ``None`` when they are remembered by themselves."""
     call_facts: int
     """Code of the call facts; -1 when the span is no call."""
     is_sampled: bool
@@ -56,14 +55,17 @@ class Outcome:
     workflow: int
 
 
-Tenants = dict[int, dict[bytes, tuple[int, str]]]
-"""By the resource's tenants, then by raw values: code of the tenants, and the placeholder."""
-Facts = tuple[bytes, int, int, str, bool, bool, bool, int]
+Bearing = tuple[int, str, int]
+"""Code of a span's tenants, the placeholder that stands where one should be, and number of the ``extras``."""
+Tenants = dict[int, dict[bytes, Bearing]]
+"""By the resource's tenants, then by raw values."""
+Facts = tuple[bytes, int, int, str, int, bool, bool, bool, int]
 """What an outcome depends on.
 
-Raw facts, kind, resource policy, placeholder, whether failed, with events, with chunk events; class of the route.
+Raw facts, kind, resource policy, placeholder, extras, whether failed, with events, with chunk events; class of the route.
 """
 Outcomes = dict[Facts, Outcome]
+Extras = tuple[tuple[Field, str], ...]
 
 
 class Memory:
@@ -72,6 +74,8 @@ class Memory:
     def __init__(self) -> None:
         self.tenants: dict[tuple[int, ...], Tenants] = {}
         """By the codes of the tenant keys."""
+        self.extras: dict[Extras, int] = {(): 0}
+        """What metadata objects and tags say besides tenants, numbered."""
         self.outcomes: dict[tuple[int, ...], Outcomes] = {}
         """By the concepts that tell by presence and the codes of all keys whose values count."""
 
@@ -90,15 +94,11 @@ class Plan:
     """Nothing is known but at most one tenant: no sample for unknown keys."""
     is_fast: bool
     """Outcomes may be remembered."""
-    has_blobs: bool
-    """Tenants may be inside a metadata object: they belong to the facts."""
     tenant: int
     """Position of the tenant; -1 for none, or when there are several."""
     tenants: tuple[tuple[int, int], ...]
-    """Code and position of each tenant."""
+    """Code and position of each tenant, and of what may hold one."""
     tenant_positions: tuple[int, ...]
-    looks_up_tenants: bool
-    """Tenants are remembered by themselves."""
     facts: tuple[int, ...]
     varying: tuple[int, ...]
     """Positions of the ids, then of the counts."""
@@ -140,26 +140,22 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
     first: dict[Field, int] = {}
     for concept, (_, at) in zip(fields, hits, strict=True):
         first.setdefault(concept, at)
-    has_blobs = not _BLOBS.isdisjoint(first)
-    in_facts = _FACTS | _BLOBS | {Field.TENANT} if has_blobs else _FACTS
-    tenants = tuple(hit for concept, hit in zip(fields, hits, strict=True) if concept is Field.TENANT)
+    tenants = tuple(hit for concept, hit in zip(fields, hits, strict=True) if concept in _TENANTS)
     ids = [(kind, first[concept]) for concept, kind in ID_FIELDS.items() if concept in first]
     id_kinds = tuple(kind for kind, _ in ids)
     counts = [(column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first]
     roles = [role_of_kind(kind, presence, has_route=Field.ROUTE in first) for kind in KINDS]
-    is_bare = len(hits) == len(tenants) <= 1
+    is_bare = len(hits) == fields.count(Field.TENANT) <= 1
     return Plan(
         presence=presence,
         hits=tuple(hits),
         is_simple=set(fields) <= _SIMPLE and len(tenants) <= 1,
         is_bare=is_bare,
         is_fast=fast and Field.USAGE_DETAILS not in first,
-        has_blobs=has_blobs,
         tenant=tenants[0][1] if len(tenants) == 1 else -1,
         tenants=tenants,
         tenant_positions=tuple(at for _, at in tenants),
-        looks_up_tenants=bool(tenants) and not has_blobs,
-        facts=tuple(at for concept, (_, at) in zip(fields, hits, strict=True) if concept in in_facts),
+        facts=tuple(at for concept, (_, at) in zip(fields, hits, strict=True) if concept in _FACTS),
         varying=tuple(at for _, at in (*ids, *counts)),
         id_kinds=id_kinds,
         columns=tuple(column for column, _ in counts),
