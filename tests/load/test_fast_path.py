@@ -34,8 +34,8 @@ SPAN_KEYS = (
 )  # fmt: skip
 TEXTS = (
     "", "acme", "globex", "default", "000-000", "{}", '"quoted"', "chat", "embeddings", "invoke_agent", "LLM",
-    "openai", "gpt-4o-mini", "send", "process", "pending_span", "/v1/chat/completions", "/v1/chat/completions?stream=1", "/orders",
-    "12", "true", "user-0123456789-0123456789-0123456789", '{"tenant_id": "initech", "user_id": "u7"}',
+    "openai", "gpt-4o-mini", "send", "process", "pending_span", "/v1/chat/completions", "/v1/chat/completions?stream=1",
+    "/orders",     "12", "true", "user-0123456789-0123456789-0123456789", '{"tenant_id": "initech", "user_id": "u7"}',
     '{"user_id": "u8", "session_id": "s8"}', '{"stream": true, "user": "u9", "service_tier": "flex"}',
     '{"input": 7, "output": 8}', '["tenant:umbrella", "team:core"]', "a\u00e9\u2003", "stop",
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Reads inputs into columns: only this package knows formats.
 
 A format is a module with a reader (``read(record, line, byte)`` into a ``BatchBuilder``) and one entry in
-``FORMATS`` that says how its first record is recognised.
+``auditor.load.formats`` that says how it is recognised.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -17,8 +16,7 @@ import orjson
 
 from auditor.errors import InputError
 from auditor.load.builder import SAMPLE_SIZE, BatchBuilder
-from auditor.load.litellm import LiteLLMReader
-from auditor.load.otlp_json import OtlpJsonReader
+from auditor.load.formats import FORMATS, REFUSED, Format, Reader
 from auditor.load.sources import BrokenCompressionError, Opened, Record, Source, find, values_in
 from auditor.model.lexicon import Lexicon
 from auditor.model.report import InputSummary, Rejection
@@ -32,55 +30,6 @@ _HALF_PAIR = re.compile(
 )
 UNREAD = "unread"
 """Format of an input that could not be read at all."""
-
-
-class Reader(Protocol):
-    """Reads the records of one format into a builder."""
-
-    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
-        """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One export format."""
-
-    name: str
-    recognises: Callable[[Any], bool]
-    """Say whether the first JSON value of an input looks like this format."""
-    reader: Callable[[BatchBuilder], Reader]
-
-
-def _is_otlp(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and _is_otlp(value[0])
-    return isinstance(value, dict) and bool(
-        value.keys() & {"resourceSpans", "resource_spans", "resourceLogs", "resourceMetrics"}
-    )
-
-
-def _is_litellm(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and _is_litellm(value[0])
-    return isinstance(value, dict) and {"call_type", "response_cost", "metadata"} <= value.keys()
-
-
-FORMATS = (
-    Format("otlp-json", _is_otlp, OtlpJsonReader),
-    Format("litellm", _is_litellm, LiteLLMReader),
-)
-_MARKS = {
-    "otlp-json": (b'"resourceSpans"', b'"resource_spans"', b'"resourceLogs"', b'"resourceMetrics"'),
-    "litellm": (b'"call_type"', b'"response_cost"'),
-}
-_REFUSED = (
-    (
-        {"startTime", "spend", "users", "models"},
-        "LiteLLM's daily summary holds no calls",
-        "export rows: /spend/logs?summarize=false",
-    ),
-    ({"group_by_day", "teams"}, "a LiteLLM spend report holds no calls", "export rows: /spend/logs/v2"),
-)
 
 
 @dataclass(slots=True)
@@ -140,17 +89,18 @@ def _load_one(
     opened = Opened(source)
     bytes_before = sum(summary.bytes for summary in loaded.inputs)
     spans_before = loaded.spans_read
-    form: Format | None = None
+    head = opened.head()
+    form = next((entry for entry in FORMATS if entry.is_framed_as and entry.is_framed_as(head)), None)
     reader: Reader | None = None
     builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
     try:
         try:
-            for record in opened.records():
+            for record in form.records(opened) if form else opened.records():
                 if form is None and bytes(record[0][:3]).strip() in {b"{}", b"[]"}:
                     # A request without content says nothing about the format of the others.
                     continue
-                if form is None or reader is None:
-                    form = recognise(record, source)
+                if reader is None:
+                    form = form or recognise(record, source)
                     reader = form.reader(builder)
                 _read(reader, builder, record)
                 builder.flush_if_full()
@@ -160,9 +110,11 @@ def _load_one(
             if reader is None:
                 raise InputError(f"{source.name}: {error}") from error
             builder.reject(opened.line, opened.bytes_read, str(error))
+        if reader is not None:
+            reader.finish()
     finally:
         opened.close()
-    if form is None:
+    if form is None or reader is None:
         raise InputError(f"{source.name}: empty, nothing to read")
     builder.flush()
     loaded.batches += builder.batches
@@ -226,14 +178,14 @@ def recognise(record: Record, source: Source) -> Format:
         value = orjson.loads(data) if len(data) < 1 << 20 else None
     except orjson.JSONDecodeError as error:
         value = None
-        if not any(mark in head for marks in _MARKS.values() for mark in marks):
+        if not any(mark in head for form in FORMATS for mark in form.marks):
             raise InputError(f"{source.name}:{line}: not JSON ({error.msg})") from error
     for form in FORMATS:
-        if form.recognises(value) if value is not None else any(mark in head for mark in _MARKS[form.name]):
+        if form.recognises(value) if value is not None else any(mark in head for mark in form.marks):
             return form
     entry = value[0] if isinstance(value, list) and value else value
     if isinstance(entry, dict):
-        for keys, what, hint in _REFUSED:
+        for keys, what, hint in REFUSED:
             if keys <= entry.keys():
                 raise InputError(f"{source.name}: {what}", hint=hint)
     raise InputError(

@@ -81,6 +81,13 @@ _TENANT_FIELDS = (
 )
 
 
+def is_litellm(value: Any) -> bool:
+    """Say whether the first JSON value of an input looks like this format."""
+    if isinstance(value, list):
+        return bool(value) and is_litellm(value[0])
+    return isinstance(value, dict) and {"call_type", "response_cost", "metadata"} <= value.keys()
+
+
 class LiteLLMReader:
     """Reads rows into a ``BatchBuilder``: each becomes a span of the service ``litellm`` and a call."""
 
@@ -97,6 +104,9 @@ class LiteLLMReader:
             provider_api=False,
             is_row=True,
         )
+
+    def finish(self) -> None:
+        """Nothing is held back."""
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one row, or a list of rows; raises ``msgspec.DecodeError`` when it is not JSON."""

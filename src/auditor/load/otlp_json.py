@@ -8,6 +8,7 @@ only values that somebody asks for are read. A record that does not fit the type
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import orjson
@@ -29,12 +30,24 @@ _raw_scope_spans = msgspec.json.Decoder(RawScopeSpans)
 _span = msgspec.json.Decoder(Span, strict=False)
 
 
+def is_otlp(value: Any) -> bool:
+    """Say whether the first JSON value of an input looks like this format."""
+    if isinstance(value, list):
+        return bool(value) and is_otlp(value[0])
+    return isinstance(value, dict) and bool(
+        value.keys() & {"resourceSpans", "resource_spans", "resourceLogs", "resourceMetrics"}
+    )
+
+
 class OtlpJsonReader:
     """Reads export requests into a ``BatchBuilder``; without ``fast``, every span takes the slow path."""
 
     def __init__(self, builder: BatchBuilder, *, fast: bool = True) -> None:
         self._builder = builder
         self._spans = SpanReader(builder, fast=fast)
+
+    def finish(self) -> None:
+        """Nothing is held back."""
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one request; raises ``msgspec.DecodeError`` when it is not JSON."""

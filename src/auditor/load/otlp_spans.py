@@ -27,7 +27,7 @@ from auditor.load.builder import (
     text_of,
 )
 from auditor.load.otlp_types import Event, KeyValue, Link, Resource, Span
-from auditor.load.otlp_values import ABSENT, UNDECODABLE, PlainValue, decode_plain_values, decode_value
+from auditor.load.otlp_values import ABSENT, OTLP_VALUES, UNDECODABLE, PlainValue, Values
 from auditor.load.plans import (
     ENTRIES,
     KINDS,
@@ -81,8 +81,10 @@ _chunk_name = re.compile(rb'"name"\s*:\s*"[^"]*[cC]hunk').search
 class SpanReader:
     """Reads spans into a ``BatchBuilder``; without ``fast``, every span takes the slow path."""
 
-    def __init__(self, builder: BatchBuilder, *, fast: bool) -> None:
+    def __init__(self, builder: BatchBuilder, *, fast: bool = True, values: Values = OTLP_VALUES) -> None:
         self._builder = builder
+        self._decode = values.decode
+        self._scalars = values.scalars
         self._fast = fast
         self._resources: dict[bytes, ResourceFacts] = {}
         self._plans: dict[tuple[str, ...], Plan] = {}
@@ -168,10 +170,10 @@ class SpanReader:
         """Decode an attribute value; low-cardinality ones are remembered."""
         data = bytes(raw)
         if len(data) > CACHED_VALUE:
-            return decode_value(data)
+            return self._decode(data)
         value = self._values.get(data, ABSENT)
         if value is ABSENT:
-            value = decode_value(data)
+            value = self._decode(data)
             if len(self._values) < CACHED_VALUES:
                 self._values[data] = value
         return value
@@ -226,7 +228,7 @@ class SpanReader:
         ids: list[str] | None = []
         counts: list[int] | None = NO_COUNTS
         if plan.varying:
-            values = decode_plain_values([attributes[at].value for at in plan.varying])
+            values = self._scalars([attributes[at].value for at in plan.varying])
             if values is None:
                 return self._describe_slowly(plan, resource, span, kind, line, None)
             if plan.id_kinds:
@@ -292,7 +294,9 @@ class SpanReader:
         return outcome.role, tenant
 
     def _ids(self, plan: Plan, values: Sequence[PlainValue]) -> list[str] | None:
-        """Read the ids, which come first, empty where a placeholder stands for one; ``None`` when a value is empty or no id.
+        """Read the ids, which come first; ``None`` when a value is empty or no id.
+
+        A placeholder gives an empty one.
 
         What is longer than any placeholder and neither begins with a zero, a dash or a brace nor has white space
         around it needs no closer look.
@@ -321,7 +325,7 @@ class SpanReader:
         """Class of a route: of all that it says only this matters."""
         route = self._routes.get(raw)
         if route is None:
-            value = decode_value(raw)
+            value = self._decode(raw)
             route = NO_ROUTE if _is_empty(value) else int(self._builder.is_provider_route(value))
             if len(self._routes) < CACHED_VALUES and len(raw) <= CACHED_VALUE:
                 self._routes[raw] = route

@@ -1,10 +1,10 @@
-"""Attribute values of OTLP JSON, decoded one by one: only those that somebody asks for."""
+"""Attribute values as they stand in a file, decoded one by one: only those that somebody asks for."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -38,6 +38,18 @@ class PlainValue(msgspec.Struct, gc=False):
 
 
 _plain_values = msgspec.json.Decoder(list[PlainValue], strict=False)
+
+
+_json_scalars = msgspec.json.Decoder(list[str | int])
+
+
+class Values(NamedTuple):
+    """How a format writes attribute values."""
+
+    decode: Callable[[bytes], Any]
+    """One value: text, number, bool, list, dict, or ``None`` when it is empty or odd; never raises."""
+    scalars: Callable[[Iterable[msgspec.Raw]], list[PlainValue] | None]
+    """Several values that should be texts or whole numbers; ``None`` when one of them is neither."""
 
 
 def decode_plain_values(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
@@ -114,3 +126,28 @@ _ODD: dict[str, Callable[[Any], Any]] = {
     "arrayValue": _array,
     "kvlistValue": _map,
 }
+
+
+def decode_json(data: bytes) -> Any:
+    """Decode a value that is written as plain JSON; never raises."""
+    if not data:
+        return None
+    try:
+        return orjson.loads(data)
+    except UNDECODABLE:
+        return UNREADABLE
+
+
+def decode_json_scalars(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
+    """Decode several values that are written as plain JSON; ``None`` when one is no text or whole number."""
+    try:
+        values = _json_scalars.decode(b"[" + b",".join(raws) + b"]")
+    except UNDECODABLE:
+        return None
+    return [PlainValue(stringValue=entry) if isinstance(entry, str) else PlainValue(intValue=entry) for entry in values]
+
+
+OTLP_VALUES = Values(decode_value, decode_plain_values)
+"""``{"stringValue": "acme"}``"""
+JSON_VALUES = Values(decode_json, decode_json_scalars)
+"""``"acme"``"""

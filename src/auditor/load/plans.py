@@ -62,7 +62,8 @@ Tenants = dict[int, dict[bytes, Bearing]]
 Facts = tuple[bytes, int, int, str, int, bool, bool, bool, int]
 """What an outcome depends on.
 
-Raw facts, kind, resource policy, placeholder, extras, whether failed, with events, with chunk events; class of the route.
+Raw facts, kind, resource policy, placeholder, extras, whether failed, with events,
+with chunk events; class of the route.
 """
 Outcomes = dict[Facts, Outcome]
 Extras = tuple[tuple[Field, str], ...]
