@@ -355,19 +355,22 @@ def _beside_agents(table: SpanTable, places: Places, attribution: Attribution, r
     calls = np.flatnonzero(np.isin(attribution.status, _UNATTRIBUTED))
     if not len(agents) or not len(calls):
         return beside
-    in_trace: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for row in agents.tolist():
-        in_trace[int(table.trace[row]), int(places.process[table.place[row]])].append(row)
-    ends = table.end_ns(rows)
-    for call in calls.tolist():
-        row = int(rows[call])
-        spans = in_trace.get((int(table.trace[row]), int(places.process[table.place[row]])))
-        if spans is None:
-            continue
-        around = np.array(spans, dtype=np.int64)
-        beside[call] = bool(
-            ((table.start_ns[around] <= table.start_ns[row]) & (table.end_ns(around) >= ends[call])).any()
-        )
+    processes = np.int64(places.process.max(initial=0) + 1)
+    key = table.trace[agents] * processes + places.process[table.place[agents]]
+    order = np.lexsort((agents, key))
+    agents, key = agents[order], key[order]
+    start, end = table.start_ns[agents], table.end_ns(agents)
+    wanted = table.trace[rows[calls]] * processes + places.process[table.place[rows[calls]]]
+    at, stop = np.searchsorted(key, wanted), np.searchsorted(key, wanted, side="right")
+    call_start, call_end = table.start_ns[rows[calls]], table.end_ns(rows[calls])
+    open_calls = np.flatnonzero(at < stop)
+    while len(open_calls):
+        # One agent of each call's trace and process at a time: few traces have more than one or two.
+        agent = at[open_calls]
+        around = (start[agent] <= call_start[open_calls]) & (end[agent] >= call_end[open_calls])
+        beside[calls[open_calls[around]]] = True
+        at[open_calls] += 1
+        open_calls = open_calls[~around & (at[open_calls] < stop[open_calls])]
     return beside
 
 

@@ -176,8 +176,9 @@ def _one_to_one(inner: _Spans, outer: _Spans) -> Bools:
     upper_start, upper_end = outer.start[upper].tolist(), outer.end[upper].tolist()
     waiting: list[int] = []
     position = 0
-    for number in np.argsort(inner.start, kind="stable").tolist():
-        start, end = int(inner.start[number]), int(inner.end[number])
+    lower = np.argsort(inner.start, kind="stable")
+    spans = zip(lower.tolist(), inner.start[lower].tolist(), inner.end[lower].tolist(), strict=True)
+    for number, start, end in spans:
         while position < len(upper_start) and upper_start[position] <= start:
             heappush(waiting, upper_end[position])
             position += 1

@@ -118,8 +118,8 @@ class ResourceFacts:
     workflow: str
     policy: int = -1
     """Number of the combination of tenants, environment, feature, user and workflow: few per system."""
-    places: dict[str, dict[int, int]] = field(default_factory=dict)
-    """For the reader: by scope, the place of each role, kind and remoteness seen so far."""
+    scopes: dict[str, Any] = field(default_factory=dict)
+    """For the reader: what it remembers of each scope."""
 
 
 class SpanFacts(NamedTuple):

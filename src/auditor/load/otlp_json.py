@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from auditor.load.builder import BatchBuilder
+from auditor.load.learned_keys import LearnedKeys
 from auditor.load.otlp_repair import repair
 from auditor.load.otlp_spans import Group, SpanReader
 from auditor.load.otlp_types import RawRequest, RawResourceSpans, RawScopeSpans, Request, Span
@@ -45,6 +46,7 @@ class OtlpJsonReader:
     def __init__(self, builder: BatchBuilder, *, fast: bool = True) -> None:
         self._builder = builder
         self._spans = SpanReader(builder, fast=fast)
+        self._learned = LearnedKeys(builder.lexicon)
 
     def finish(self) -> None:
         """Nothing is held back."""
@@ -55,15 +57,19 @@ class OtlpJsonReader:
         if len(record) > SPLIT_ABOVE:
             self._read_in_pieces(record, line, byte)
             return
+        learned = self._learned.request(record)
         try:
-            request = _request.decode(record)
+            request = learned or _request.decode(record)
         except msgspec.ValidationError:
             self._read_repaired(record, line, byte)
             return
         if request.resourceSpans is None:
             self._explain_missing(request, record, line, byte)
         elif all(part.scopeSpans for part in request.resourceSpans):
-            self._spans.read(self._groups(request), line)
+            groups = list(self._groups(request))
+            self._spans.read(groups, line, learned=learned is not None)
+            if learned is None:
+                self._learned.learn(span for _, _, spans in groups for span in spans)
         else:
             self._read_repaired(record, line, byte)
 
@@ -102,21 +108,26 @@ class OtlpJsonReader:
                 continue
             resource = self._spans.resource(part.resource)
             for scope in scopes:
-                self._spans.read(
-                    ((resource, scope.scope.name, spans) for spans in self._pieces(scope.spans, line, byte)), line
-                )
+                for spans, learned in self._pieces(scope.spans, line, byte):
+                    self._spans.read([(resource, scope.scope.name, spans)], line, learned=learned)
 
-    def _pieces(self, spans: list[msgspec.Raw], line: int, byte: int) -> Iterator[list[Span]]:
-        """Decode spans, some at a time; between the pieces a full builder is emptied."""
+    def _pieces(self, spans: list[msgspec.Raw], line: int, byte: int) -> Iterator[tuple[list[Span], bool]]:
+        """Decode spans, some at a time, and say whether by learned keys; between pieces a full builder is emptied."""
         for start in range(0, len(spans), PIECE):
             self._builder.flush_if_full()
+            raws = spans[start : start + PIECE]
+            learned = self._learned.spans(raws)
+            if learned is not None:
+                yield learned, True
+                continue
             piece: list[Span] = []
-            for raw in spans[start : start + PIECE]:
+            for raw in raws:
                 try:
                     piece.append(_span.decode(raw))
                 except msgspec.ValidationError:
                     piece += self._repaired_span(raw, line, byte)
-            yield piece
+            yield piece, False
+            self._learned.learn(piece)
 
     def _repaired_span(self, raw: msgspec.Raw, line: int, byte: int) -> Iterator[Span]:
         request = {"resourceSpans": [{"scopeSpans": [{"spans": [orjson.loads(bytes(raw))]}]}]}

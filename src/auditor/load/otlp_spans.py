@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import orjson
@@ -51,11 +52,13 @@ CACHED_PLANS = 1 << 13
 CACHED_PLAN_KEYS = 256
 """Most attributes of a span whose plan is worth remembering."""
 CACHED_RESOURCES = 1 << 14
+CACHED_FAMILIES = 1 << 16
 CACHED_OUTCOMES = 1 << 15
 CACHED_FACTS = 1 << 10
 """Most bytes of facts that are worth remembering an outcome for."""
 CACHED_OUTCOMES_OF_PLAN = 1 << 12
 NO_ROUTE = -1
+DESCRIBED, ROUTED = -1, -2
 TOO_MANY = -1
 ID_DIGITS = 16
 NOTHING = 2
@@ -65,13 +68,34 @@ HAS_REMOTE = 0x100
 IS_REMOTE = 0x200
 REMOTE_FLAGS = HAS_REMOTE | IS_REMOTE
 STATUS_ERROR = 2
-NO_COUNTS = [NO_COUNT] * len(TOKEN_COLUMNS)
+FAILED, HAS_EVENTS, HAS_CHUNKS = 1, 2, 4
+NO_COUNTS = (NO_COUNT,) * len(TOKEN_COLUMNS)
 
 Group = tuple[ResourceFacts, str, Iterable[Span]]
 """Spans of one resource and one scope."""
 Described = tuple[int, int]
 """Number of a span's role, and code of its tenants."""
 
+
+class Family(NamedTuple):
+    """The spans of one resource and scope with the same kind, flags and keys."""
+
+    place: int
+    """``ROUTED`` when it depends on the route, ``DESCRIBED`` when on more values."""
+    resource_tenant: int
+    tenant: int
+    """Position of the tenant; -1 for none, or when there are several."""
+    tenants: dict[bytes, Bearing]
+    is_sampled: bool
+    """Belongs into the sample for unknown keys, as long as its place is known."""
+    plan: Plan
+    kind: int
+    outcomes: dict[Facts, Outcome]
+    routed: tuple[int, ...]
+    """Place by class of the route."""
+
+
+_key = attrgetter("key")
 _resource = msgspec.json.Decoder(Resource)
 _events = msgspec.json.Decoder(list[Event])
 _links = msgspec.json.Decoder(list[Link])
@@ -89,6 +113,7 @@ class SpanReader:
         self._resources: dict[bytes, ResourceFacts] = {}
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._memory = Memory()
+        self._families = 0
         self._outcomes = 0
         self._values: dict[bytes, Any] = {}
         self._routes: dict[bytes, int] = {}
@@ -107,51 +132,51 @@ class SpanReader:
             self._resources[data] = facts
         return facts
 
-    def read(self, groups: Iterable[Group], line: int) -> None:
-        """Append spans of one record. Most of the time goes here: the loop calls nothing that it can avoid."""
+    def read(self, groups: Iterable[Group], line: int, *, learned: bool = False) -> None:
+        """Append spans of one record; ``learned`` says that ``LearnedKeys`` decoded them.
+
+        Most of the time goes here: the loop calls nothing that it can avoid.
+        """
         builder = self._builder
         explained = builder.explain_trace
         traces, ids, parents = builder.trace_hex, builder.span_hex, builder.parent_hex
         place_codes, tenant_codes = builder.place, builder.tenant
         starts, ends = builder.start, builder.end
-        plans = self._plans
+        identify = type if learned else _key
         for resource, scope, spans in groups:
-            places = resource.places.get(scope)
-            if places is None:
-                places = resource.places[scope] = {}
+            try:
+                places, families = resource.scopes[scope]
+            except KeyError:
+                places, families = resource.scopes[scope] = {}, {}
             for span in spans:
                 attributes = span.attributes
                 try:
-                    plan = plans[tuple([pair.key for pair in attributes])]
+                    family = families[span.kind | span.flags << 3][tuple(map(identify, attributes))]
                 except KeyError:
-                    plan = self._new_plan(attributes)
-                kind = span.kind
-                if kind > HIGHEST_KIND or kind < 0:
-                    kind = 0
-                route = 0 if plan.route < 0 else self._route(bytes(attributes[plan.route].value))
-                if plan.is_simple and len(span.events) <= NOTHING and route >= 0:
-                    role = plan.roles[route][kind]
-                    tenant = resource.tenant_code
-                    if plan.tenant >= 0:
+                    family = self._new_family(resource, scope, span, learned=learned)
+                place, tenant, at, tenants, is_sampled, plan, _, _, routed = family
+                if place == ROUTED:
+                    route = self._route(bytes(attributes[plan.route].value))
+                    place = routed[route] if route >= 0 else DESCRIBED
+                if place >= 0 and (span.events is ABSENT or len(span.events) <= NOTHING):
+                    if at >= 0:
                         try:
-                            tenant, _, _ = plan.known_tenants[tenant][bytes(attributes[plan.tenant].value)]
+                            tenant = tenants[bytes(attributes[at].value)][0]
                         except KeyError:
-                            tenant, _, _ = self._new_tenant(plan, resource, attributes)
-                    if kind in plan.sampled_kinds and (
-                        span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS
-                    ):
+                            tenant = self._new_tenant(plan, resource, attributes)[0]
+                    if is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
                         self._sample(span, is_call=False, has_tenant=tenant >= 0)
                 else:
-                    described = self._describe(plan, resource, span, kind, route, line)
+                    described = self._describe(family, resource, span, line, learned)
                     if described is None:
                         continue
                     role, tenant = described
-                where = role | kind | (span.flags & REMOTE_FLAGS) >> 5
-                try:
-                    place = places[where]
-                except KeyError:
-                    place = places[where] = self._new_place(resource, scope, where)
-                if len(span.links) > NOTHING:
+                    where = role | family.kind | (span.flags & REMOTE_FLAGS) >> 5
+                    try:
+                        place = places[where]
+                    except KeyError:
+                        place = places[where] = self._new_place(resource, scope, where)
+                if span.links is not ABSENT and len(span.links) > NOTHING:
                     self._read_links(span.links)
                 if explained is not None and span.traceId.lower() == explained:
                     builder.names[builder.next_row] = span.name
@@ -166,8 +191,10 @@ class SpanReader:
 
     # -- what is remembered --------------------------------------------------------------------------
 
-    def _value(self, raw: msgspec.Raw) -> Any:
+    def _value(self, raw: msgspec.Raw | PlainValue) -> Any:
         """Decode an attribute value; low-cardinality ones are remembered."""
+        if isinstance(raw, PlainValue):
+            return raw.intValue if raw.stringValue is None else raw.stringValue
         data = bytes(raw)
         if len(data) > CACHED_VALUE:
             return self._decode(data)
@@ -184,6 +211,36 @@ class SpanReader:
         if len(keys) <= CACHED_PLAN_KEYS and len(self._plans) < CACHED_PLANS:
             self._plans[tuple(map(sys.intern, keys))] = plan
         return plan
+
+    def _new_family(self, resource: ResourceFacts, scope: str, span: Span, *, learned: bool) -> Family:
+        """Work out what is common to the spans of a scope with the same kind, flags and keys."""
+        attributes = span.attributes
+        keys = tuple([pair.key for pair in attributes])
+        plan = self._plans.get(keys) or self._new_plan(attributes)
+        kind = span.kind if 0 <= span.kind <= HIGHEST_KIND else 0
+        place = DESCRIBED
+        routed: tuple[int, ...] = ()
+        if plan.is_simple:
+            where = kind | (span.flags & REMOTE_FLAGS) >> 5
+            routed = tuple([self._new_place(resource, scope, roles[kind] | where) for roles in plan.roles])
+            place = routed[0] if plan.route < 0 else ROUTED
+        family = Family(
+            place,
+            resource.tenant_code,
+            plan.tenant,
+            plan.known_tenants.setdefault(resource.tenant_code, {}),
+            kind in plan.sampled_kinds,
+            plan,
+            kind,
+            plan.outcomes.setdefault((kind, resource.policy), {}),
+            routed,
+        )
+        if len(keys) <= CACHED_PLAN_KEYS and self._families < CACHED_FAMILIES:
+            self._families += 1
+            _, families = resource.scopes[scope]
+            same_kind = families.setdefault(span.kind | span.flags << 3, {})
+            same_kind[tuple(map(type if learned else _key, attributes))] = family
+        return family
 
     def _new_place(self, resource: ResourceFacts, scope: str, where: int) -> int:
         role, provider_api = role_of_number(where)
@@ -211,61 +268,50 @@ class SpanReader:
     # -- the fast path -------------------------------------------------------------------------------
 
     def _describe(
-        self, plan: Plan, resource: ResourceFacts, span: Span, kind: int, route: int, line: int
+        self, family: Family, resource: ResourceFacts, span: Span, line: int, learned: bool
     ) -> Described | None:
         """Describe the span that is about to become the next row; ``None`` when it has to be left out.
 
         Its ids and, for a model call, its facts are added to the builder.
         """
-        has_events = len(span.events) > NOTHING
-        has_chunks = False
-        if has_events:
-            events = bytes(span.events)
-            has_chunks = _tells_chunks(events)
-            if _tells_usage(events):
-                return self._describe_slowly(plan, resource, span, kind, line, None)
+        plan = family.plan
         attributes = span.attributes
-        ids: list[str] | None = []
-        counts: list[int] | None = NO_COUNTS
+        unusual = FAILED if span.status.code == STATUS_ERROR else 0
+        if len(span.events) > NOTHING:
+            events = bytes(span.events)
+            unusual |= HAS_EVENTS | HAS_CHUNKS if _tells_chunks(events) else HAS_EVENTS
+            if _tells_usage(events):
+                return self._describe_slowly(family, resource, span, line, None)
+        route = 0 if plan.route < 0 else self._route(bytes(attributes[plan.route].value))
+        if not plan.is_fast or route < 0 or (plan.checked and self._lacks_one(plan, attributes)):
+            return self._describe_slowly(family, resource, span, line, None)
+        ids: Sequence[str] = ()
+        counts: Sequence[int] = NO_COUNTS
         if plan.varying:
-            values = self._scalars([attributes[at].value for at in plan.varying])
-            if values is None:
-                return self._describe_slowly(plan, resource, span, kind, line, None)
-            if plan.id_kinds:
-                ids = self._ids(plan, values)
-            if plan.columns:
-                counts = _counts(plan, values)
-        if (
-            not plan.is_fast
-            or route < 0
-            or ids is None
-            or counts is None
-            or (plan.checked and self._lacks_one(plan, attributes))
-        ):
-            return self._describe_slowly(plan, resource, span, kind, line, None)
+            values = [attributes[at].value for at in plan.varying]
+            plain = cast("list[PlainValue]", values) if learned else self._scalars(values)
+            read_ids = None if plain is None else self._ids(plan, plain)
+            read_counts = None if plain is None else _counts(plan, plain)
+            if read_ids is None or read_counts is None:
+                return self._describe_slowly(family, resource, span, line, None)
+            ids, counts = read_ids, read_counts
         tenant, placeholder, extras = resource.tenant_code, "", 0
         if plan.tenants:
             try:
-                tenant, placeholder, extras = plan.known_tenants[tenant][_joined(attributes, plan.tenant_positions)]
+                raw = attributes[plan.tenant].value if plan.tenant >= 0 else _joined(attributes, plan.tenant_positions)
+                tenant, placeholder, extras = family.tenants[bytes(raw)]
             except KeyError:
                 tenant, placeholder, extras = self._new_tenant(plan, resource, attributes)
-        if extras == TOO_MANY:
-            return self._describe_slowly(plan, resource, span, kind, line, None)
-        facts = (
-            b"".join([attributes[at].value for at in plan.facts]),
-            kind,
-            resource.policy,
-            placeholder,
-            extras,
-            span.status.code == STATUS_ERROR,
-            has_events,
-            has_chunks,
-            route,
-        )
+            if extras == TOO_MANY:
+                return self._describe_slowly(family, resource, span, line, None)
+        raw_facts = _joined(attributes, plan.facts)
+        facts: Facts = raw_facts
+        if unusual or route or extras or placeholder:
+            facts = (raw_facts, unusual, route, extras, placeholder)
         try:
-            outcome = plan.outcomes[facts]
+            outcome = family.outcomes[facts]
         except KeyError:
-            return self._describe_slowly(plan, resource, span, kind, line, facts)
+            return self._describe_slowly(family, resource, span, line, facts)
         builder = self._builder
         row = builder.packed + len(builder.span_hex)
         if outcome.call_facts >= 0:
@@ -281,14 +327,17 @@ class SpanReader:
                 outcome.workflow if plan.workflow < 0 else builder.text_code(ids[plan.workflow] or resource.workflow)
             )
             builder.call_line.append(line)
-        if ids:
-            for number, text in enumerate(ids):
+        if "" in ids:
+            for id_kind, text in zip(plan.id_kinds, ids, strict=True):
                 if text:
-                    builder.id_row.append(row)
-                    builder.id_kind.append(plan.id_kinds[number])
-                    builder.id_text.append(text)
-        for id_kind, text in outcome.fixed_ids:
-            builder.add_id(row, id_kind, text)
+                    builder.add_id(row, id_kind, text)
+        elif ids:
+            builder.id_row.extend([row] * len(ids))
+            builder.id_kind.extend(plan.id_kinds)
+            builder.id_text.extend(ids)
+        if outcome.fixed_ids:
+            for id_kind, text in outcome.fixed_ids:
+                builder.add_id(row, id_kind, text)
         if outcome.is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
             self._sample(span, is_call=outcome.call_facts >= 0, has_tenant=tenant >= 0)
         return outcome.role, tenant
@@ -302,24 +351,25 @@ class SpanReader:
         around it needs no closer look.
         """
         longest = self._longest_placeholder
-        known = self._odd_ids
         ids = []
-        for number in range(len(plan.id_kinds)):
-            value = values[number]
+        for value in values[: len(plan.id_kinds)]:
             text = value.stringValue
             if text is None and value.intValue is not None:
                 text = str(value.intValue)
             if not text:
                 return None
             if len(text) <= longest or not "0" < text[0] < "{" or not text[-1].isalnum():
-                found = known.get(text)
-                if found is None:
-                    found = self._builder.identity(text)
-                    if len(known) < CACHED_VALUES and len(text) <= CACHED_VALUE:
-                        known[text] = found
-                text = found
+                text = self._odd_id(text)
             ids.append(text)
         return ids
+
+    def _odd_id(self, text: str) -> str:
+        found = self._odd_ids.get(text)
+        if found is None:
+            found = self._builder.identity(text)
+            if len(self._odd_ids) < CACHED_VALUES and len(text) <= CACHED_VALUE:
+                self._odd_ids[text] = found
+        return found
 
     def _route(self, raw: bytes) -> int:
         """Class of a route: of all that it says only this matters."""
@@ -343,10 +393,11 @@ class SpanReader:
     # -- the slow path -------------------------------------------------------------------------------
 
     def _describe_slowly(
-        self, plan: Plan, resource: ResourceFacts, span: Span, kind: int, line: int, facts: Facts | None
+        self, family: Family, resource: ResourceFacts, span: Span, line: int, facts: Facts | None
     ) -> Described | None:
         """Define what a span means; the outcome is remembered for ``facts``, unless they are ``None``."""
         builder = self._builder
+        plan = family.plan
         hits = [(code, self._value(span.attributes[at].value)) for code, at in plan.hits]
         if builder.is_dropped_copy(hits):
             return None
@@ -358,7 +409,7 @@ class SpanReader:
         ids = len(builder.id_kind)
         described = builder.describe(
             resource,
-            KINDS[kind],
+            KINDS[family.kind],
             plan.presence,
             hits,
             failed=span.status.code == STATUS_ERROR,
@@ -372,9 +423,9 @@ class SpanReader:
         is_sampled = (is_call or described.role in ENTRIES) and (has_events or not plan.is_bare)
         if is_sampled:
             self._sample(span, is_call=is_call, has_tenant=tenant >= 0)
-        if facts is not None and self._is_worth_remembering(plan, facts):
+        if facts is not None and self._is_worth_remembering(family, facts):
             found_ids = zip(builder.id_kind[ids:], builder.id_text[ids:], strict=True)
-            plan.outcomes[facts] = Outcome(
+            family.outcomes[facts] = Outcome(
                 role=role,
                 call_facts=builder.call_facts[-1] if is_call else -1,
                 is_sampled=is_sampled,
@@ -384,8 +435,9 @@ class SpanReader:
             )
         return role, tenant
 
-    def _is_worth_remembering(self, plan: Plan, facts: Facts) -> bool:
-        if len(facts[0]) > CACHED_FACTS or len(plan.outcomes) >= CACHED_OUTCOMES_OF_PLAN:
+    def _is_worth_remembering(self, family: Family, facts: Facts) -> bool:
+        raw = facts[0] if isinstance(facts, tuple) else facts
+        if len(raw) > CACHED_FACTS or len(family.outcomes) >= CACHED_OUTCOMES_OF_PLAN:
             return False
         if self._outcomes >= CACHED_OUTCOMES:
             return False
@@ -454,18 +506,19 @@ def _joined(attributes: Sequence[KeyValue], positions: Iterable[int]) -> bytes:
     return b"".join([attributes[at].value for at in positions])
 
 
-def _counts(plan: Plan, values: Sequence[PlainValue]) -> list[int] | None:
+def _counts(plan: Plan, values: Sequence[PlainValue]) -> Sequence[int] | None:
     """Counts, which come after the ids, by token column; ``None`` when a value is empty or no count."""
-    counts = NO_COUNTS.copy()
-    number = len(plan.id_kinds)
-    for column in plan.columns:
-        value = values[number]
-        count = value.intValue if value.stringValue is None else count_of(value.stringValue)
-        if count is None or count > MAX_COUNT or count < 0:
-            return None
-        counts[column] = count
-        number += 1
-    return counts
+    if not plan.columns:
+        return NO_COUNTS
+    found = [
+        value.intValue if value.stringValue is None else count_of(value.stringValue)
+        for value in values[len(plan.id_kinds) :]
+    ]
+    counts = [count for count in found if count is not None]
+    if len(counts) < len(found) or max(counts) > MAX_COUNT or min(counts) < 0:
+        return None
+    counts.append(NO_COUNT)
+    return plan.spread(counts)
 
 
 def _is_empty(value: Any) -> bool:

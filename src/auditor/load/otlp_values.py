@@ -30,7 +30,7 @@ class AnyValue(msgspec.Struct, gc=False):
 _any_value = msgspec.json.Decoder(AnyValue, strict=False)
 
 
-class PlainValue(msgspec.Struct, gc=False):
+class PlainValue(msgspec.Struct, gc=False, frozen=True):
     """An attribute value that is a text or a whole number."""
 
     stringValue: str | None = None  # noqa: N815

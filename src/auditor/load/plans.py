@@ -15,8 +15,9 @@ a span with an empty id or count takes the slow path, which defines the meaning;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from auditor.load.builder import ID_FIELDS, PRESENCE_BELOW, TOKEN_FIELDS, role_of_kind
 from auditor.model.lexicon import RANKS, Field, Lexicon
@@ -59,13 +60,13 @@ Bearing = tuple[int, str, int]
 """Code of a span's tenants, the placeholder that stands where one should be, and number of the ``extras``."""
 Tenants = dict[int, dict[bytes, Bearing]]
 """By the resource's tenants, then by raw values."""
-Facts = tuple[bytes, int, int, str, int, bool, bool, bool, int]
-"""What an outcome depends on.
+Facts = bytes | tuple[bytes, int, int, int, str]
+"""What an outcome depends on: the raw facts.
 
-Raw facts, kind, resource policy, placeholder, extras, whether failed, with events,
-with chunk events; class of the route.
+With the unusual: failure and events, class of the route, extras, placeholder.
 """
-Outcomes = dict[Facts, Outcome]
+Outcomes = dict[tuple[int, int], dict[Facts, Outcome]]
+"""By kind and by policy of the resource, then by facts."""
 Extras = tuple[tuple[Field, str], ...]
 
 
@@ -106,6 +107,8 @@ class Plan:
     id_kinds: tuple[IdKind, ...]
     columns: tuple[int, ...]
     """Token column of each count."""
+    spread: Callable[[Sequence[int]], tuple[int, ...]]
+    """Puts the counts, after which comes ``NO_COUNT``, into all token columns."""
     checked: tuple[int, ...]
     """Positions of other values of which it counts whether they are empty."""
     user: int
@@ -145,6 +148,7 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
     ids = [(kind, first[concept]) for concept, kind in ID_FIELDS.items() if concept in first]
     id_kinds = tuple(kind for kind, _ in ids)
     counts = [(column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first]
+    columns = tuple(column for column, _ in counts)
     roles = [role_of_kind(kind, presence, has_route=Field.ROUTE in first) for kind in KINDS]
     is_bare = len(hits) == fields.count(Field.TENANT) <= 1
     return Plan(
@@ -159,7 +163,10 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
         facts=tuple(at for concept, (_, at) in zip(fields, hits, strict=True) if concept in _FACTS),
         varying=tuple(at for _, at in (*ids, *counts)),
         id_kinds=id_kinds,
-        columns=tuple(column for column, _ in counts),
+        columns=columns,
+        spread=itemgetter(
+            *(columns.index(column) if column in columns else len(columns) for column in range(len(TOKEN_FIELDS)))
+        ),
         checked=tuple(
             first[concept] for concept in (Field.SEARCHES, Field.REPORTED_COST, Field.FIRST_CHUNK) if concept in first
         ),

@@ -91,8 +91,10 @@ class _Grouping:
         self.scopes = scopes
         self.shape = shape
         self.is_row = np.array([entry.is_row for entry in places.shapes], dtype=bool)[shape]
-        self.start = table.start_ns[self.row]
-        self.end = table.end_ns(self.row)
+        starts, ends = table.start_ns[self.row], table.end_ns(self.row)
+        # One by one, numbers in a list are read several times as fast as those in a column.
+        self.start: list[int] = starts.tolist()
+        self.end: list[int] = ends.tolist()
         self.parent = table.parent[self.row]
         self.parent_key = table.call_parent
         self.known = table.tokens[:, :2] != NO_COUNT
@@ -101,7 +103,7 @@ class _Grouping:
         self.no_operation = np.array([entry.operation is None for entry in facts], dtype=bool)[table.call_facts]
         self.models = [_models(entry) for entry in facts]
         # A span without length is a log line, whatever operation it names: it can only tell of a call.
-        self.is_note = self.no_operation | (self.end <= self.start)
+        self.is_note = self.no_operation | (ends <= starts)
         self.ancestors, self.top, self.outer = self._nearest_candidate()
         self.inner: dict[int, list[int]] = defaultdict(list)
         for number in np.flatnonzero(self.outer >= 0).tolist():
@@ -111,6 +113,7 @@ class _Grouping:
         self.dropped: set[int] = set()
         self.carried: set[int] = set()
         self.disagreeing: list[int] = []
+        self._tenant_codes = {tags: code for code, tags in reversed(list(enumerate(table.tenants)))}
 
     def _nearest_candidate(self) -> tuple[I64, I64, I64]:
         """For each candidate: how deep it lies in its trace, the top of its way, the next candidate above it."""
@@ -162,14 +165,12 @@ class _Grouping:
         return cached > 0 and abs(left[0] - right[0]) == cached
 
     def encloses(self, outer: int, inner: int) -> bool:
-        return bool(
+        return (
             self.start[outer] - TOLERANCE_NS <= self.start[inner] and self.end[inner] <= self.end[outer] + TOLERANCE_NS
         )
 
     def overlaps(self, one: int, other: int) -> bool:
-        return bool(
-            self.start[one] <= self.end[other] + TOLERANCE_NS and self.start[other] <= self.end[one] + TOLERANCE_NS
-        )
+        return self.start[one] <= self.end[other] + TOLERANCE_NS and self.start[other] <= self.end[one] + TOLERANCE_NS
 
     def scopes_differ(self, one: int, other: int) -> bool | None:
         """``None`` when a scope is unknown."""
@@ -248,7 +249,7 @@ class _Grouping:
                 self.join(one, other)
 
     def _distance(self, one: int, other: int) -> int:
-        return abs(int(self.start[one]) - int(self.start[other]))
+        return abs(self.start[one] - self.start[other])
 
     def _order(self, number: int) -> int:
         return int(self.table.key[self.row[number]])
@@ -287,9 +288,9 @@ class _Grouping:
         """Pair carriers with the calls beside them, in the order of time, where the models allow it."""
         free = sorted(
             (call for call in calls if not self.facts(call).failed),
-            key=lambda number: (int(self.start[number]), self._order(number)),
+            key=lambda number: (self.start[number], self._order(number)),
         )
-        for carrier in sorted(carriers, key=lambda number: (int(self.start[number]), self._order(number))):
+        for carrier in sorted(carriers, key=lambda number: (self.start[number], self._order(number))):
             fitting = [
                 call
                 for call in free
@@ -321,7 +322,8 @@ class _Grouping:
             return
         place = self.table.trace[self.row[eligible]].astype(np.int64) * (int(self.process.max()) + 1)
         place += self.process[eligible]
-        order = np.lexsort((self.start[eligible], place))
+        start, end = self.table.start_ns[self.row[eligible]], self.table.end_ns(self.row[eligible])
+        order = np.lexsort((start, place))
         by = eligible[order]
         is_first = np.r_[True, np.diff(place[order]) != 0]
         starts = np.flatnonzero(is_first)
@@ -330,7 +332,7 @@ class _Grouping:
         unknown = np.array([not scope for scope in self.scopes], dtype=bool)[self.shape[by]]
         # Only where two scopes meet, or one is unknown, and calls overlap, can there be two instrumentations.
         mixed = np.maximum.reduceat(scopes, starts) != np.minimum.reduceat(scopes, starts)
-        overlap = ~is_first & (self.start[by] <= np.r_[0, self.end[by[:-1]]] + TOLERANCE_NS)
+        overlap = ~is_first & (start[order] <= np.r_[0, end[order[:-1]]] + TOLERANCE_NS)
         worth = (mixed | np.logical_or.reduceat(unknown, starts)) & np.logical_or.reduceat(overlap, starts)
         for start, count in zip(starts[worth].tolist(), counts[worth].tolist(), strict=True):
             self.join_best_first(self._close_pairs(by[start : start + count].tolist()))
@@ -399,7 +401,7 @@ class _Grouping:
             if len(numbers) == 2 and self.process[numbers[0]] != self.process[numbers[1]]:
                 one, other = sorted(numbers, key=lambda number: int(self.process[number]))
                 key = (int(self.process[one]), int(self.process[other]))
-                differences[key].append(int(self.start[other]) - int(self.start[one]))
+                differences[key].append(self.start[other] - self.start[one])
         offsets = {}
         for key, values in differences.items():
             median = sorted(values)[len(values) // 2]
@@ -421,12 +423,12 @@ class _Grouping:
         offset = offsets.get((int(self.process[first]), int(self.process[second])), 0)
         if abs(offset) > SAME_MOMENT_NS and self._looks_replayed(one, other):
             return False
-        apart = abs(int(self.start[second]) - int(self.start[first]) - offset)
+        apart = abs(self.start[second] - self.start[first] - offset)
         return apart <= SAME_MOMENT_NS or self.outer[one] == other or self.outer[other] == one
 
     def _looks_replayed(self, one: int, other: int) -> bool:
         """Whether one of two is an answer from a cache: far shorter, or for another tenant."""
-        lengths = sorted(int(self.end[number] - self.start[number]) for number in (one, other))
+        lengths = sorted(self.end[number] - self.start[number] for number in (one, other))
         codes = [int(self.table.tenant[self.row[number]]) for number in (one, other)]
         tenants = [{(tag.namespace, tag.value) for tag in self.table.tenants[code]} for code in codes if code >= 0]
         return lengths[0] < lengths[1] * REPLAY_LENGTH or (len(tenants) == 2 and tenants[0].isdisjoint(tenants[1]))
@@ -487,7 +489,7 @@ class _Grouping:
         offset = offsets.get((int(self.process[first]), int(self.process[second])))
         if offset is None:
             return self.encloses(one, other) or self.encloses(other, one)
-        return abs(int(self.start[second]) - int(self.start[first]) - offset) <= STEADY_NS
+        return abs(self.start[second] - self.start[first] - offset) <= STEADY_NS
 
     def drop_containers(self) -> None:
         """Drop outer candidates that repeat the usage of different calls below them."""
@@ -559,19 +561,22 @@ class _Grouping:
 
     def _choose(self, members: list[int]) -> tuple[int, int, int]:
         def inner(member: int) -> tuple[int, int, int]:
-            return int(self.ancestors[member]), int(self.start[member]), self._order(member)
+            return int(self.ancestors[member]), self.start[member], self._order(member)
 
         named = [
             member for member in members if member not in self.carried and not self.no_operation[member]
         ] or members
         spans = [member for member in named if not self.is_row[member]] or named
+        known_counts = dict(
+            zip(members, (self.table.tokens[members, :5] != NO_COUNT).sum(axis=1).tolist(), strict=True)
+        )
         primary = max(spans, key=inner)
         usage = max(
             members,
             key=lambda member: (
                 bool(self.has_usage[member]),
-                int((self.table.tokens[member, :5] != NO_COUNT).sum()),
-                int(self.start[member]),
+                known_counts[member],
+                self.start[member],
                 *inner(member),
             ),
         )
@@ -595,9 +600,10 @@ class _Grouping:
         if not tags:
             return -1
         union = tuple(tags.values())
-        if union not in self.table.tenants:
+        code = self._tenant_codes.setdefault(union, len(self.table.tenants))
+        if code == len(self.table.tenants):
             self.table.tenants.append(union)
-        return self.table.tenants.index(union)
+        return code
 
 
 def _numbers(texts: Sequence[str]) -> I64:

@@ -1,0 +1,115 @@
+"""Decoders that know the attribute keys of an export.
+
+Instrumentations set a few hundred keys between them. Each key that was seen becomes a type of its own, told apart
+by the key as msgspec tells a tagged union apart: the decoder then makes no text of it, and a span's keys are the
+types of its attributes, which cost nothing to hash. Ids and counts, of which the value is always read, are decoded
+at once.
+
+A record with a key that is not known yet, or with an id or a count that is neither a text nor a whole number, does
+not fit: it is for the plain decoder, and what keys it has are learned from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import GenericAlias
+from typing import Any, Union
+
+import msgspec
+
+from auditor.load.builder import ID_FIELDS, TOKEN_FIELDS
+from auditor.load.otlp_types import Request, ResourceSpans, ScopeSpans, Span
+from auditor.load.otlp_values import ABSENT, PlainValue
+from auditor.model.lexicon import RANKS, Lexicon
+
+MAX_KEYS = 1 << 11
+"""Keys beyond these stay unknown: an export that makes keys up is read by the plain decoder."""
+PATIENCE = 64
+"""So many more records that do not fit, although all keys are known, than records that do: it is given up."""
+READ_AT_ONCE = frozenset({*ID_FIELDS, *TOKEN_FIELDS})
+
+
+class KnownValue(PlainValue, gc=False, frozen=True, forbid_unknown_fields=True):
+    """A text or a whole number, and nothing else."""
+
+
+class LearnedKeys:
+    """Decodes requests and spans whose attribute keys have all been seen."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+        self._types: dict[str, Any] = {}
+        self._unused = 0
+        self._waited = 0
+        self._rebuilds = 0
+        self._misfits = 0
+        self._request: msgspec.json.Decoder[Any] | None = None
+        self._span: msgspec.json.Decoder[Any] | None = None
+
+    def request(self, record: bytes | memoryview) -> Request | None:
+        """Decode a request; ``None`` when it does not fit. Raises ``msgspec.DecodeError`` when it is not JSON."""
+        if self._request is None:
+            return None
+        try:
+            request: Request = self._request.decode(record)
+        except msgspec.ValidationError:
+            return None
+        self._misfits -= self._misfits > 0
+        return request
+
+    def spans(self, raws: Iterable[msgspec.Raw]) -> list[Span] | None:
+        """Decode spans; ``None`` when one of them does not fit."""
+        if self._span is None:
+            return None
+        decode = self._span.decode
+        try:
+            spans = [decode(raw) for raw in raws]
+        except msgspec.ValidationError:
+            return None
+        self._misfits -= self._misfits > 0
+        return spans
+
+    def learn(self, spans: Iterable[Span]) -> None:
+        """Take over the keys of spans that did not fit."""
+        known = self._types
+        for span in spans:
+            for pair in span.attributes:
+                if pair.key not in known and len(known) < MAX_KEYS:
+                    known[pair.key] = self._type(pair.key)
+                    self._unused += 1
+        if not self._unused:
+            self._misfits += 1
+            if self._misfits > PATIENCE:
+                self._request = self._span = None
+        elif self._waited >= self._rebuilds:
+            self._build()
+        else:
+            # Making a decoder costs more than reading a record: it waits longer each time.
+            self._waited += 1
+
+    def _type(self, key: str) -> Any:
+        code = self._lexicon.span_codes.get(key)
+        is_plain = code is not None and code // RANKS in READ_AT_ONCE
+        field: tuple[str, Any, Any] = (
+            ("value", KnownValue, KnownValue()) if is_plain else ("value", msgspec.Raw, ABSENT)
+        )
+        return msgspec.defstruct("Attribute", [field], tag_field="key", tag=key, namespace={"key": key}, gc=False)
+
+    def _build(self) -> None:
+        self._unused = self._waited = 0
+        self._rebuilds += 1
+        attribute: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
+        span = _with(Span, "attributes", attribute)
+        scope = _with(ScopeSpans, "spans", span)
+        resource = _with(ResourceSpans, "scopeSpans", scope)
+        request = _with(Request, "resourceSpans", resource)
+        self._request = msgspec.json.Decoder(request, strict=False)
+        self._span = msgspec.json.Decoder(span, strict=False)
+
+
+def _with(base: type[msgspec.Struct], name: str, member: Any) -> Any:
+    """Make a struct like ``base`` but for the members of one list."""
+    kind, default = GenericAlias(list, (member,)), getattr(base(), name)
+    return msgspec.defstruct(
+        base.__name__, [(name, kind if default == [] else kind | None, default)], bases=(base,), gc=False
+    )
