@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import auditor_rules
+from auditor.cli import formats
 from auditor.cli.exits import EXITS
 from auditor.cli.main import COMMANDS
 from auditor.registry import load_rules
@@ -37,6 +38,7 @@ def files() -> dict[str, str]:
     rules = _built_in()
     made = {f"docs/rules/{rule.id}.md": _page(rule) for rule in rules}
     made["rules/README.md"] = _catalogue(rules)
+    made["docs/formats.md"] = _formats(rules)
     made[README] = _filled((ROOT / README).read_text(encoding="utf-8"), _sections(rules))
     return made
 
@@ -131,6 +133,42 @@ def _catalogue(rules: Sequence[Rule]) -> str:
             "",
         ]
     )
+
+
+def _formats(rules: Sequence[Rule]) -> str:
+    rows = []
+    for entry in formats.rows(rules):
+        gaps = "; ".join(gap["what"] for gap in _entries(entry["cannot_tell"])) or (
+            "" if formats.REFUSED in str(entry["title"]) else "nothing is missing by itself"
+        )
+        skipped = ", ".join(
+            f"[`{skipped['rule']}`](rules/{skipped['rule']}.md)" for skipped in _entries(entry["not_checked"])
+        )
+        rows.append(f"| `{entry['name']}` | {entry['title']} | {entry['recognised_by']} | {gaps} | {skipped} |")
+    refused = [f"| {entry['what']} | {entry['instead']} |" for entry in formats.refused()]
+    return "\n".join(
+        [
+            "# Formats",
+            "",
+            "What `audit` reads. A format is recognised by what is in the file, never by the file's name, and the",
+            "first of this list that fits is taken. What a format has no place for limits what can be found in it:",
+            "rules that need it are listed as not checked, never as passed.",
+            "`audit formats` prints this list, `audit doctor FILES` says what your files are and what they lack.",
+            "",
+            _table(("format", "what it is", "recognised by", "cannot tell", "not checked"), rows),
+            "",
+            "Recognised, but without calls:",
+            "",
+            _table(("what", "export instead"), refused),
+            "",
+            "<!-- made from src/auditor/load/formats.py by docs/generate.py -->",
+            "",
+        ]
+    )
+
+
+def _entries(value: object) -> list[dict[str, str]]:
+    return value if isinstance(value, list) else []
 
 
 def _filled(text: str, sections: Mapping[str, str]) -> str:

@@ -74,6 +74,8 @@ def test_the_wheel_has_every_module_and_data_file(package: str, packed: set[str]
         "auditor/price/providers.toml",
         "auditor/normalise/vocabularies/otel_genai.toml",
         "auditor/normalise/vocabularies/identity.toml",
+        "auditor/normalise/vocabularies/apis.toml",
+        "auditor/normalise/vocabulary.schema.json",
     ],
 )
 def test_the_wheel_has_what_is_read_at_run_time(name: str, packed: set[str]) -> None:

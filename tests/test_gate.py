@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from auditor.gate import Limits, judge
-from auditor.model.report import Amount, Confidence, Finding, Gate, Hop, HopKind, NotChecked, Totals
+from auditor.gate import Excused, Limits, judge
+from auditor.model.report import (
+    Amount,
+    BaselineUse,
+    Compared,
+    Confidence,
+    Finding,
+    Gate,
+    Hop,
+    HopKind,
+    NotChecked,
+    Standing,
+    Suppressed,
+    SuppressionLine,
+    SuppressionState,
+    Totals,
+)
+from auditor.model.stakes import Stakes
+from auditor.model.suppression import Suppression
 
 NO_LIMITS = Limits(
     max_unattributed=None,
@@ -169,3 +187,117 @@ def test_warnings_begin_above_their_limit(part: int, warned: bool) -> None:
     verdict = gate(found, warn_unattributed=limit, warn_unmetered=limit, warn_unpriced=limit)
 
     assert (verdict.passed, len(verdict.warnings)) == (True, 3 if warned else 0)
+
+
+def known(standing: Standing, **changes: Any) -> Finding:
+    return replace(finding("async-drop", Confidence.CERTAIN), baseline=Compared(standing), **changes)
+
+
+def using(**changes: Any) -> BaselineUse:
+    plain = BaselineUse("b.json", 0.1, is_updated=False, gone=(), unchecked_rules=(), unchecked_services=())
+    return replace(plain, **changes)
+
+
+def verdict(found: Totals, *findings: Finding, excused: Excused, **limits: Any) -> Gate:
+    return judge(found, findings, (), 0, replace(NO_LIMITS, **limits), excused)
+
+
+def test_limits_are_held_against_what_is_not_excused() -> None:
+    found = totals(
+        audited_spend=1000, calls=100, unattributed=(40, 400), lost=(20, 200), unmetered=(10, 0), unpriced=(10, 0)
+    )
+    excused = Excused(known=Stakes(20, 250, 20, 250, 150, 4), suppressed=Stakes(10, 100, 10, 100, 50, 5))
+    limits = {name: Decimal(0) for name in ("max_unattributed", "max_lost", "max_unmetered", "max_unpriced")} | {
+        "max_unattributed_usd": 49
+    }
+
+    done = verdict(found, excused=excused, **limits)
+
+    # 400 without 350; 200 without 100 and 50; 10 unmetered calls without 9; unpriced calls have no finding.
+    assert {check.name: check.actual for check in done.checks} == {
+        "max-unattributed": "0.05",
+        "max-lost": "0.05",
+        "max-unmetered": "0.01",
+        "max-unpriced": "0.1",
+        "max-unattributed-usd": "50",
+    }
+    assert not any(check.passed for check in done.checks)
+    assert (done.known, done.suppressed) == (Amount(20, 250, 0.25), Amount(10, 100, 0.1))
+
+
+def test_warnings_speak_of_what_is_not_excused() -> None:
+    found = totals(audited_spend=1000, calls=100, unattributed=(40, 400), unmetered=(10, 0))
+    limits = {"warn_unattributed": Decimal("0.05"), "warn_unmetered": Decimal("0.01")}
+
+    assert verdict(found, excused=Excused(known=Stakes(1, 350, 1, 350, 0, 9)), **limits).warnings == ()
+    assert verdict(found, excused=Excused(known=Stakes(1, 349, 1, 349, 0, 8)), **limits).warnings == (
+        "5.1 % of spend has no tenant, beside what is known or suppressed (warning above 5.0%)",
+        "2.0 % of calls are unmetered, beside what is known or suppressed (warning above 1.0%)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("standing", "failed"),
+    [
+        (Standing.NEW, ["baseline: new findings"]),
+        (Standing.GROWN, ["baseline: grown findings"]),
+        (Standing.KNOWN, []),
+    ],
+)
+def test_new_and_grown_findings_fail_and_known_ones_do_not(standing: Standing, failed: list[str]) -> None:
+    done = verdict(totals(), known(standing), excused=Excused(baseline=using()))
+
+    assert [check.name for check in done.checks if not check.passed] == failed
+    assert done.exit_code == (1 if failed else 0)
+
+
+@pytest.mark.parametrize(
+    ("standing", "passes"), [(Standing.NEW, False), (Standing.GROWN, False), (Standing.KNOWN, True)]
+)
+def test_confidence_fails_only_what_is_not_known(standing: Standing, passes: bool) -> None:
+    done = verdict(totals(), known(standing), excused=Excused(baseline=using()), fail_on=lambda _: Confidence.POSSIBLE)
+
+    assert {check.name: check.passed for check in done.checks}["fail-on async-drop"] is passes
+
+
+def test_confidence_fails_what_is_suppressed_in_part_only() -> None:
+    def suppressed(*, is_whole: bool) -> Finding:
+        part = Suppressed((0,), 1, 1, 1, 1, 0, 0, is_whole=is_whole)
+        return replace(finding("async-drop", Confidence.CERTAIN), suppression=part)
+
+    for is_whole in (True, False):
+        done = verdict(
+            totals(), suppressed(is_whole=is_whole), excused=Excused(), fail_on=lambda _: Confidence.POSSIBLE
+        )
+
+        assert done.passed is is_whole
+
+
+def test_what_is_checked_no_longer_fails_and_is_not_merely_incomplete() -> None:
+    excused = Excused(baseline=using(unchecked_rules=("async-drop",), unchecked_services=("web", "api")))
+
+    done = verdict(totals(), excused=excused, strict=True)
+
+    assert [check.name for check in done.checks if not check.passed] == [
+        "baseline: rule async-drop",
+        "baseline: service web",
+        "baseline: service api",
+    ]
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "warned"),
+    [
+        (SuppressionState.ACTIVE, 0, False),
+        (SuppressionState.UNUSED, 0, True),
+        (SuppressionState.EXPIRED, 1, False),
+        (SuppressionState.EXCEEDED, 1, False),
+    ],
+)
+def test_suppressions_fail_when_they_are_over(state: SuppressionState, code: int, warned: bool) -> None:
+    entry = Suppression("x", rule="async-drop", expires=date(2026, 1, 1), max_cost=5)
+
+    done = verdict(totals(), excused=Excused(suppressions=(SuppressionLine(entry, state, ("f",), 1, 6),)))
+
+    assert (done.exit_code, bool(done.warnings)) == (code, warned)

@@ -226,6 +226,10 @@ OTHER_SPELLINGS = (
     "otlp-plain-proto3-json-base64-ids.json",
     "otlp-plain-proto3-json-snake-case.json",
     "collector-file-json-zstd-native.jsonl.zst",
+    "collector-file-json-zstd-legacy.bin",
+    "collector-file-proto.bin",
+    "collector-file-proto-zstd-legacy.bin",
+    "otlp-openllmetry-openai.binpb",
 )
 
 
@@ -248,8 +252,8 @@ def test_other_spellings_of_eight_requests_say_the_same(name: str, tmp_path: Pat
 def test_litellm_tells_the_eight_calls_of_its_story() -> None:
     """The calls of SOURCES.md, by hand; cost at the list prices named there, but 7: half of them, as batch.
 
-    Every row but the first holds an answer without usage, so that its counts are the gateway's own: partial.
-    Call 6 is two rows, the attempt that timed out and the fallback.
+    Call 6 is two rows, the attempt that timed out and the fallback. Nothing on the row of call 3 says that it was a
+    stream, so that the gateway's estimate reads like a count.
     """
     rows = {row["call_id"]: row for row in rows_of("litellm_standard_logging_payload.jsonl")}
 
@@ -259,12 +263,12 @@ def test_litellm_tells_the_eight_calls_of_its_story() -> None:
     }
     assert said == {
         "chatcmpl-0001": (1200, 1024, 150, "complete", "0.0001932"),
-        "chatcmpl-0002": (500, 0, 500, "partial", "0.000375"),
-        "chatcmpl-0003": (180, 0, 106, "partial", "0.0000906"),
-        "5d0e9c1a-0004": (500, 0, 0, "partial", "0.00001"),
+        "chatcmpl-0002": (500, 0, 500, "complete", "0.000375"),
+        "chatcmpl-0003": (180, 0, 106, "complete", "0.0000906"),
+        "5d0e9c1a-0004": (500, 0, 0, "complete", "0.00001"),
         "chatcmpl-0001_cache_hit1783339216.2": (1200, 1024, 150, "not_billed", "0"),
         "chatcmpl-0006": (None, None, None, "not_billed", "0"),
-        "msg_0006b": (1015, 0, 95, "partial", "0.00149"),
+        "msg_0006b": (1015, 0, 95, "complete", "0.00149"),
         "batch_0007_batch_cost": (40000, 0, 4000, "complete", "0.0042"),
         "9b1f77aa-0008": (None, None, None, "missing", None),
     }
@@ -309,24 +313,13 @@ NO_CALLS = (
     "otlp-multi-lines.jsonl",
     "litellm_global_spend_report.json",
     "litellm_spend_logs_summarized.json",
-)
-OTHER_FORMATS = (
-    "otlp-openllmetry-openai.binpb",
-    "collector-file-proto.bin",
-    "collector-file-proto-zstd-legacy.bin",
-    "collector-file-json-zstd-legacy.bin",
-    "console-span-exporter.txt",
-    "datadog-apm-test_acompletion.json",
     "jaeger-query-response.json",
+    "jaeger-query-multi.json",
     "jaeger-span-array.json",
-    "langfuse-export-llamaindex-2025-06-05.json",
-    "litellm_batch_line_items_part-00000.jsonl",
-    "litellm_spend_logs_rows.json",
-    "mlflow-trace-v3.json",
     "xray-segment-server.txt",
-    "zipkin-v2.json",
-    "SOURCES.md",
+    "datadog-apm-test_distributed_tracing_propagation_no_producer_span.json",
 )
+OTHER_FORMATS = ("SOURCES.md",)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -359,12 +352,26 @@ def test_every_sample_is_in_a_test() -> None:
         "otlp-celery-child.json",
         "otlp-celery-span-links.json",
         "otlp-logfire-openai.json",
+        "langfuse-export-llamaindex-2025-06-05.json",
+        "litellm_batch_line_items_part-00000.jsonl",
+        "litellm_spend_logs_rows.json",
         "litellm_standard_logging_payload.jsonl",
     }
 
-    here = {path.name for path in SAMPLES.iterdir()}
+    # Each of these has its expected result beside the tests of its reader, in tests/load.
+    of_other_formats = {
+        "console-span-exporter.txt",
+        "datadog-apm-test_acompletion.json",
+        "datadog-apm-test_anthropic_llm_tools_full_use_stream.json",
+        "datadog-apm-test_litellm_router_completion.json",
+        "datadog-apm-test_llama_index_openai_embedding.json",
+        "mlflow-trace-v3.json",
+        "zipkin-v2.json",
+    }
 
-    assert here == {*HOW_MANY, *OTHER_SPELLINGS, *NO_CALLS, *OTHER_FORMATS, *small}
+    here = {path.name for path in SAMPLES.iterdir() if path.is_file()}
+
+    assert here == {*HOW_MANY, *OTHER_SPELLINGS, *NO_CALLS, *OTHER_FORMATS, *small, *of_other_formats}
 
 
 def test_all_samples_together_add_up_to_what_they_are_alone() -> None:
@@ -378,7 +385,7 @@ def test_all_samples_together_add_up_to_what_they_are_alone() -> None:
     assert together.calls == sum(totals.calls for totals in alone)
 
 
-def test_logs_of_another_signal_in_the_same_file_are_counted_as_rejected(tmp_path: Path) -> None:
+def test_logs_without_model_calls_in_the_same_file_are_passed_over(tmp_path: Path) -> None:
     # formats-traces §2.2: one pipeline may write traces, logs and metrics to one path.
     mixed = tmp_path / "mixed.jsonl"
     logs = json.dumps(json.loads((SAMPLES / "otlp-proto-example-logs.json").read_text("utf-8")))
@@ -387,7 +394,7 @@ def test_logs_of_another_signal_in_the_same_file_are_counted_as_rejected(tmp_pat
     report = audit([str(mixed)], PRODUCTION).report
 
     assert report.totals.calls == 40
-    assert [(place.line, place.reason) for place in report.inputs[0].rejections] == [(1, "OTLP logs, not spans")]
+    assert (report.inputs[0].records, report.inputs[0].rejections) == (41, ())
 
 
 def test_nothing_readable_is_an_input_error() -> None:

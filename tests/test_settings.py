@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from auditor.errors import SettingsError
+from auditor.model.lexicon import Field
 from auditor.model.report import Confidence
 from auditor.settings import (
     ENTRIES,
     INTERNAL_ENVIRONMENTS,
     Settings,
+    Vocabulary,
     find_file,
     require_known_rules,
     resolve,
@@ -90,7 +92,7 @@ def test_every_setting_can_be_given_by_variable_and_by_file_as_it_is_shown(entry
         "NoneType": "likely" if entry.key == "fail_on" else "25%" if "usd" not in entry.key else "25.5",
         "Decimal": "25%",
     }
-    kind = "Path" if entry.key == "pricing" else type(entry.default).__name__
+    kind = "Path" if entry.key in {"pricing", "baseline"} else type(entry.default).__name__
     given = str(other.get(entry.default, text.get(kind)))
 
     by_variable = resolve(environment={entry.variable: given})
@@ -114,11 +116,25 @@ def _values(settings: Settings) -> list[tuple[str, object]]:
     return pairs
 
 
+def test_own_keys_are_concepts_that_the_vocabulary_tables_have() -> None:
+    concepts = set(Vocabulary.__slots__)
+
+    assert concepts == {entry.key.partition(".")[2] for entry in ENTRIES if entry.key.startswith("vocabulary.")}
+    assert {name.upper() for name in concepts} <= set(Field.__members__)
+
+
+def test_only_declared_keys_are_handed_on(here: Path) -> None:
+    written(here, "[vocabulary]\nuser = ['operator']\ncache_read = ['acme.cached']\n")
+
+    assert dict(resolve().vocabulary.by_concept) == {"user": ("operator",), "cache_read": ("acme.cached",)}
+    assert dict(resolve(search=False).vocabulary.by_concept) == {}
+
+
 def test_schema_and_entries_name_the_same_keys() -> None:
     properties: Any = schema()["properties"]
     keys = set()
     for name, part in properties.items():
-        if name == "rules":
+        if name in {"rules", "suppress"}:
             continue
         inner = part.get("properties")
         keys |= {f"{name}.{leaf}" for leaf in inner} if inner else {name}
@@ -197,6 +213,16 @@ def test_paths_in_a_file_are_relative_to_the_file(here: Path) -> None:
             "auditor.toml: unknown key rules.x.failon",
             "did you mean rules.x.fail_on?",
         ),
+        (
+            "[vocabulary]\ninput_token = ['x']\n",
+            "auditor.toml: unknown key vocabulary.input_token",
+            "did you mean vocabulary.input_tokens?",
+        ),
+        (
+            "[vocabulary]\ntenant = ['x']\n",
+            "auditor.toml: unknown key vocabulary.tenant",
+            "did you mean tenant_keys, outside any section?",
+        ),
     ],
 )
 def test_unknown_key_is_refused_with_the_one_that_was_meant(here: Path, text: str, message: str, hint: str) -> None:
@@ -242,6 +268,17 @@ def test_unknown_key_is_refused_with_the_one_that_was_meant(here: Path, text: st
         (
             "[internal]\nservices = 2026-01-01",
             "auditor.toml: internal.services is 2026-01-01, expected a list of names",
+        ),
+        ("vocabulary = ['x']", "auditor.toml: vocabulary is ['x'], expected a table of lists of attribute names"),
+        ("[vocabulary]\nuser = 'x'", 'auditor.toml: vocabulary.user is "x", expected a list of names'),
+        ("[vocabulary]\nuser = ['']", 'auditor.toml: vocabulary.user[0] is "", expected a name that is not empty'),
+        (
+            "[vocabulary]\nuser = ['x', 'y']\nfeature = ['y']",
+            'file auditor.toml: vocabulary.feature names "y", which vocabulary.user (file auditor.toml) names too',
+        ),
+        (
+            "tenant_keys = ['x']\n[vocabulary]\nuser = ['x']",
+            'file auditor.toml: vocabulary.user names "x", which tenant_keys (file auditor.toml) names too',
         ),
     ],
 )

@@ -11,7 +11,7 @@ How it is recognised
     off, or stands on a span that began after the call's own had ended. What did arrive tells which fix applies:
     a finish reason without usage (not requested), chunks without an end
     (stopped early), no answer id (never read). Not every instrumentation says
-    that a call was a stream.
+    that a call was a stream; one that says it was none is left alone.
 
 How to fix it
     Ask for usage (``stream_options={"include_usage": true}``), read streams to
@@ -32,11 +32,11 @@ REMEDIES = {
 
 def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     """Claim successful calls whose usage is missing, broken off or elsewhere."""
-    if case.failed or case.conflict or case.batch:
+    if case.failed or case.conflict or case.batch or case.is_request:
         return None
     if not case.usage_late and case.usage not in {UsageStatus.MISSING, UsageStatus.PARTIAL}:
         return None
-    if case.usage is UsageStatus.MISSING and case.is_embedding:
+    if case.usage is UsageStatus.MISSING and (case.is_embedding or case.streamed is False):
         return None
     if case.usage_late:
         evidence = ("the usage stands on a span that began when the call's own span had ended",)

@@ -12,7 +12,7 @@ from auditor.graph.attributed import Attribution
 from auditor.graph.resolve import Namespaces, Places, Walks, nearest_tenant, walk
 from auditor.graph.table import SpanTable
 from auditor.model.joins import ID_JOINS, STATUSES, Join, Status
-from auditor.model.spans import I32, I64, U8, Bools, CallFacts, TenantTag
+from auditor.model.spans import I32, I64, TRACE_RECORD, U8, Bools, CallFacts, TenantTag
 
 MAX_LINKS = 8
 """Links that are followed one after the other: producer of a producer, and so on."""
@@ -47,8 +47,14 @@ def attribute(table: SpanTable, places: Places, calls: GroupedCalls, policy: Pol
     values, value_of = _values(table.tenants)
     rows = table.call_row[calls.primary].astype(np.int64)
     walks, passed_call, passed_row = _walk_all(table, places, calls, rows)
+    record = _trace_records(table)[table.trace[rows]]
     carried = value_of[calls.tenant]
+    # A store that keeps the tenant on its record of the trace is read so: the record speaks for each of its calls.
+    carried = np.where((carried < 0) & (record >= 0), value_of[table.tenant[record]], carried).astype(np.int32)
     untagged = carried < 0
+    with_record = np.flatnonzero(record >= 0)
+    passed_call = np.concatenate([passed_call, with_record.astype(np.int32)])
+    passed_row = np.concatenate([passed_row, record[with_record].astype(np.int32)])
     join = np.zeros(len(rows), dtype=np.uint8)
     ambiguous = np.zeros(len(rows), dtype=bool)
     tenant = carried.copy()
@@ -149,6 +155,19 @@ def _walk_all(table: SpanTable, places: Places, calls: GroupedCalls, rows: I64) 
     found = np.flatnonzero((others.conflict_row >= 0) & (walks.conflict_row[of_call] < 0))
     walks.conflict_row[of_call[found]] = others.conflict_row[found]
     return walks, passed_call, passed_row
+
+
+def _trace_records(table: SpanTable) -> I64:
+    """By trace, the span that stands for a store's record of it; -1 for none. One with a tenant comes first."""
+    found = np.full(len(table.trace_ids), -1, dtype=np.int64)
+    places = np.array([place.shape.scope == TRACE_RECORD for place in table.places], dtype=bool)
+    if not places.any():
+        return found
+    rows = np.flatnonzero(places[table.place])
+    # The last write wins: among records without a tenant, and with one, the row with the smallest key.
+    rows = rows[np.lexsort((-rows, table.tenant[rows] >= 0))]
+    found[table.trace[rows]] = rows
+    return found
 
 
 def _by_links(

@@ -4,6 +4,7 @@ AuditorError             exit
 ├── SettingsError        2     the command line or the settings contradict themselves
 ├── InputError           3     nothing can be read, or nothing read holds a model call
 ├── IncompleteError      4     --strict, and some input or rule was left out
+├── PublishError         6     a code host refused a comment, or did not answer
 └── RuleError            70    a rule package broke its contract
 """
 
@@ -38,6 +39,12 @@ class IncompleteError(AuditorError):
     """Under ``--strict``: records were rejected, or a required rule was not checked."""
 
     exit_code: ClassVar[int] = 4
+
+
+class PublishError(AuditorError):
+    """A code host refused a comment, or did not answer."""
+
+    exit_code: ClassVar[int] = 6
 
 
 class RuleError(AuditorError):

@@ -1,20 +1,23 @@
 """The order of the stages; the only file that knows it.
 
-load → group into calls → usage → price → attribute → diagnose → summarise → judge
+load → group into calls → usage → price → attribute → diagnose → summarise → suppress → baseline → judge
 """
 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from hashlib import blake2b
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from auditor import __version__, gate, summarise
+from auditor import __version__, baseline, doctor, gate, summarise
 from auditor.attribute import Policy, attribute
 from auditor.diagnose import CostedCalls, build_cases, explain
 from auditor.errors import InputError, SettingsError
@@ -23,22 +26,31 @@ from auditor.graph.identity_map import identity_map
 from auditor.graph.one_trace import TraceTree, find_trace, trace_prefix, trace_tree
 from auditor.graph.resolve import Places
 from auditor.graph.table import SpanTable, merge
-from auditor.load import Loaded, load
+from auditor.load import Loaded, call_sites, load
+from auditor.load.formats import FORMATS
+from auditor.load.gaps import Gap
 from auditor.model.audited import USAGES, AuditedCalls
 from auditor.model.case import UsageStatus
+from auditor.model.checkup import Checkup
 from auditor.model.lexicon import Lexicon
-from auditor.model.report import Report, Sample
-from auditor.model.spans import NO_COUNT, U8
+from auditor.model.report import BaselineUse, Finding, MapNode, Recognition, Report, Sample, ServiceSeen, Totals
+from auditor.model.spans import I64, NO_COUNT, U8
+from auditor.model.stakes import NOTHING, Stakes, add_up, suppressed_of
+from auditor.model.suppression import EVERYTHING
 from auditor.normalise.calls import Calls, group
+from auditor.normalise.requests import leave_out_described
 from auditor.normalise.usage import Usage, disjoint_usage
-from auditor.normalise.vocabulary import compile_lexicon
+from auditor.normalise.vocabulary import compile_lexicon, vocabulary_versions
 from auditor.price import PriceBook, UsageColumns
 from auditor.price.columns import STATUSES as PRICE_STATUSES
 from auditor.price.columns import CallPrices, price_columns
 from auditor.registry import load_rules
 from auditor.rule import Operation, Rule
 from auditor.settings import Settings
+from auditor.suppress import Tenants, suppress
 
+MOST_UNREAD = 10
+"""Unknown usage keys that the notes name."""
 Progress = Callable[[int, int], None]
 """Hears of bytes and spans read so far."""
 
@@ -49,15 +61,95 @@ class Audit:
 
     report: Report
     calls: AuditedCalls
+    baseline: bytes | None = None
+    """The baseline of this run as a file, where it is to be written."""
 
 
-def audit(paths: Sequence[str], settings: Settings, *, progress: Progress | None = None) -> Audit:
-    """Audit the inputs. Raises ``InputError`` when nothing is readable or no call is found."""
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """What the verdict depends on besides the input and the settings."""
+
+    today: date
+    before: baseline.Baseline | None = None
+    """The baseline to judge against."""
+    is_update: bool = False
+    """This run is to become the baseline."""
+
+
+def audit(
+    paths: Sequence[str],
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    update_baseline: bool = False,
+) -> Audit:
+    """Audit the inputs. Raises ``InputError`` when nothing is readable or no call is found.
+
+    With ``update_baseline`` the run becomes the baseline that it is judged against. Raises ``SettingsError`` where
+    the baseline of the settings is missing or broken.
+    """
+    judging = _judging(settings, is_update=update_baseline)
     rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
     book = PriceBook.load(settings.pricing)
     with _without_garbage_collection():
         loaded = load(paths, _lexicon(settings), progress=progress)
-        return _audit(loaded, rules, book, settings)
+        return _audit(loaded, rules, book, settings, judging)
+
+
+def _judging(settings: Settings, *, is_update: bool = False) -> _Judging:
+    before = baseline.read(settings.baseline) if settings.baseline is not None and not is_update else None
+    return _Judging(settings.today or datetime.now(UTC).date(), before, is_update)
+
+
+def locate(report: Report, paths: Sequence[str], here: Path) -> Report:
+    """Say of the samples of findings on which line their spans are, and which line of code made the calls.
+
+    Reads the inputs that hold samples a second time, up to the last sample. Files of code are named relative to the
+    repository around ``here`` where they are found in it. What cannot be read twice leaves its samples as they are.
+    """
+    samples = [sample for finding in report.findings for sample in finding.samples]
+    found = call_sites.locate(samples, report.inputs, paths, call_sites.checkout_of(here))
+    findings = tuple(
+        replace(finding, samples=tuple(found.get(sample, sample) for sample in finding.samples))
+        for finding in report.findings
+    )
+    return replace(report, findings=findings)
+
+
+def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | None = None) -> tuple[Checkup, int]:
+    """Say what inputs are and what an audit of them lacks; with the audit's exit status.
+
+    An input that cannot be read, or the lack of any call, is part of the answer. Raises ``InputError`` only where
+    there is no input at all.
+    """
+    rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
+    book = PriceBook.load(settings.pricing)
+    judging = _judging(settings)
+    report, problem = None, ""
+    with _without_garbage_collection():
+        loaded = load(paths, _lexicon(settings), progress=progress, may_all_fail=True)
+        try:
+            report = _audit(loaded, rules, book, settings, judging).report
+        except InputError as error:
+            problem = str(error)
+            if all(entry.recognition is Recognition.NOTHING for entry in loaded.inputs):
+                problem = "nothing here could be read"
+    checkup = doctor.examine(
+        loaded.inputs,
+        report,
+        problem,
+        formats={
+            entry.name: doctor.FormatFacts(
+                entry.title, tuple(map(str, entry.cannot_tell)), has_paths=Gap.PATHS not in entry.cannot_tell
+            )
+            for entry in FORMATS
+        },
+        tables=vocabulary_versions(),
+        version=__version__,
+        price_book=book.id,
+        cost_source=settings.cost_source,
+    )
+    return checkup, report.gate.exit_code if report else InputError.exit_code
 
 
 def _lexicon(settings: Settings) -> Lexicon:
@@ -65,6 +157,7 @@ def _lexicon(settings: Settings) -> Lexicon:
         tenant_keys=settings.tenant_keys,
         placeholders=settings.placeholders,
         end_user_as_tenant=settings.end_user_as_tenant,
+        extra_keys=settings.vocabulary.by_concept,
     )
 
 
@@ -80,10 +173,11 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Settings) -> Audit:
+def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Settings, judging: _Judging) -> Audit:
     table = merge(loaded.batches)
     loaded.batches.clear()
     places = Places(table)
+    leave_out_described(table, places)
     grouped = group(table, places)
     if not len(grouped.primary):
         raise InputError(_nothing_found(loaded), hint="audit explains what it reads: audit --help")
@@ -116,7 +210,7 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
     calls.rule = [names[case] if case >= 0 else "" for case in cases.of_call.tolist()]
 
     totals = summarise.build_totals(
-        calls, spans=loaded.spans_read, services=len(cases.survey.services), redelivered=table.redelivered
+        calls, spans=len(table.key), services=len(cases.survey.services), redelivered=table.redelivered
     )
     findings = summarise.build_findings(
         blamed, calls, cases.of_call, totals.audited_spend, _sampler(table, grouped, loaded)
@@ -130,8 +224,26 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
         [(finding.hop, finding.unattributed_cost) for finding in findings if finding.unattributed_cost],
     )
     nodes, edges = summarise.build_map(drawn)
+    findings, suppressions = suppress(
+        findings,
+        settings.suppressions,
+        judging.today,
+        lambda: _tenants(blamed, calls, cases.of_call, attribution),
+    )
+    if settings.hash_ids:
+        suppressions = tuple(
+            replace(line, entry=replace(line.entry, tenant=_hashed(line.entry.tenant)))
+            if line.entry.tenant != EVERYTHING
+            else line
+            for line in suppressions
+        )
     rejected = sum(entry.rejected for entry in loaded.inputs)
     skipped = {entry.rule for entry in not_checked}
+    rules_run = tuple(rule.id for rule in rules if rule.id not in skipped)
+    findings, known, use, drawn_baseline = _against_baseline(findings, totals, rules_run, nodes, settings, judging)
+    excused = gate.Excused(
+        known, add_up(map(suppressed_of, findings)), suppressions, use, _unlike(judging.before, settings)
+    )
     starts = [entry.start_ns for entry in loaded.inputs if entry.start_ns is not None]
     ends = [entry.end_ns for entry in loaded.inputs if entry.end_ns is not None]
     report = Report(
@@ -150,24 +262,90 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
             nothing_matched=not (attribution.carried >= 0).any(),
         ),
         not_checked=tuple(not_checked),
-        rules_run=tuple(rule.id for rule in rules if rule.id not in skipped),
+        rules_run=rules_run,
         plan=summarise.build_plan(
             findings,
             unattributed=totals.unattributed.cost,
             audited_spend=totals.audited_spend,
             limit=settings.gate.max_unattributed,
+            excused=excused.stakes.unattributed_cost,
         ),
         map_nodes=nodes,
         map_edges=edges,
-        gate=gate.judge(totals, findings, not_checked, rejected, _limits(settings)),
+        gate=gate.judge(totals, findings, not_checked, rejected, _limits(settings), excused),
         rollup=settings.rollup,
         price_book=book.id,
         ids_hashed=settings.hash_ids,
         start_ns=min(starts, default=None),
         end_ns=max(ends, default=None),
         notes=tuple(_notes(loaded, grouped, usage, prices, rejected, book)),
+        suppressions=suppressions,
+        baseline=use,
+        services=_services(loaded, places, {node.service for node in nodes}),
     )
-    return Audit(report, calls)
+    return Audit(report, calls, drawn_baseline)
+
+
+def _services(loaded: Loaded, places: Places, names: set[str]) -> tuple[ServiceSeen, ...]:
+    scopes: dict[str, set[str]] = {name: set() for name in names}
+    for shape in places.shapes:
+        if shape.scope and shape.service in names:
+            scopes[shape.service].add(shape.scope)
+    return tuple(
+        ServiceSeen(
+            name,
+            tuple(sorted(loaded.service_versions.get(name, ()))),
+            tuple(sorted(loaded.service_sdks.get(name, ()))),
+            tuple(sorted(scopes[name])),
+        )
+        for name in sorted(names)
+    )
+
+
+def _tenants(
+    blamed: Sequence[summarise.Blamed], calls: AuditedCalls, case_of_call: I64, attribution: Attribution
+) -> Tenants:
+    names = [value for _, value in attribution.values]
+    parts = summarise.tenants_of(summarise.finding_of_call(blamed, case_of_call), calls, names)
+    return {finding: parts[number] for number, finding in enumerate(summarise.finding_ids(blamed))}
+
+
+def _unlike(before: baseline.Baseline | None, settings: Settings) -> tuple[str, ...]:
+    if before is None or before.rollup == settings.rollup:
+        return ()
+    return (f"the baseline was made with the roll-up {before.rollup}, this run with {settings.rollup}",)
+
+
+def _against_baseline(
+    findings: tuple[Finding, ...],
+    totals: Totals,
+    rules_run: Sequence[str],
+    nodes: Sequence[MapNode],
+    settings: Settings,
+    judging: _Judging,
+) -> tuple[tuple[Finding, ...], Stakes, BaselineUse | None, bytes | None]:
+    """Hold the findings against the baseline, which may be this run itself; also the file, where it is to be written.
+
+    A service counts as checked when it is on the way of a call.
+    """
+    services = sorted({node.service for node in nodes})
+    before, content = judging.before, None
+    if judging.is_update:
+        before = baseline.draw(findings, totals, rollup=settings.rollup, rules=rules_run, services=services)
+        content = baseline.write(before)
+    if before is None:
+        return findings, NOTHING, None, None
+    findings, known = baseline.compare(findings, totals, before, settings.baseline_tolerance)
+    use = baseline.used(
+        before,
+        findings,
+        path=str(settings.baseline or ""),
+        tolerance=settings.baseline_tolerance,
+        is_updated=judging.is_update,
+        rules=rules_run,
+        services=services,
+    )
+    return findings, known, use, content
 
 
 def _nothing_found(loaded: Loaded) -> str:
@@ -221,7 +399,11 @@ def _price(
             searches=searches,
         ),
         metered,
-        table.reported_pico[grouped.usage],
+        np.where(
+            table.reported_pico[grouped.price] >= 0,
+            table.reported_pico[grouped.price],
+            table.reported_pico[grouped.usage],
+        ),
         cost_source=settings.cost_source,
     )
 
@@ -345,6 +527,11 @@ def _notes(
     ):
         if count:
             yield f"{count} {text}."
+    unread: Counter[str] = Counter()
+    for source in loaded.inputs:
+        unread.update({entry.key: entry.spans for entry in source.unread_usage})
+    for key, spans in sorted(unread.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_UNREAD]:
+        yield f"{spans} spans have {key}, which no vocabulary knows; it is not in any count."
     for name, calls in sorted(prices.unpriced_reasons.items(), key=lambda entry: (-entry[1], entry[0]))[:5]:
         yield f"{calls} calls are unpriced: {name}."
     for entry in book.unused_entries():
@@ -367,12 +554,13 @@ def explain_trace(trace_id: str, paths: Sequence[str], settings: Settings) -> Tr
     rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
     book = PriceBook.load(settings.pricing)
     lexicon = _lexicon(settings)
+    judging = _judging(settings.without_gate())
     with _without_garbage_collection():
         loaded = load(paths, lexicon, explain_trace=prefix)
         found = find_trace([batch.trace_ids for batch in loaded.batches], prefix)
         if found != prefix and "-" not in paths:
             loaded = load(paths, lexicon, explain_trace=found)
-        done = _audit(loaded, rules, book, settings)
+        done = _audit(loaded, rules, book, settings, judging)
     # Calls name their spans by rows of the table that was audited.
     table = cast("SpanTable", done.calls.spans)
     hide = _hashed if settings.hash_ids else _plain

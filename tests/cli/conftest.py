@@ -16,7 +16,7 @@ from auditor.cli.main import run
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = Pipeline()
-    stand_in(monkeypatch, "auditor.pipeline", audit=made.audit, explain_trace=made.explain_trace)
+    stand_in(monkeypatch, "auditor.pipeline", audit=made.audit, explain_trace=made.explain_trace, locate=made.locate)
     stand_in(monkeypatch, "auditor.registry", load_rules=lambda _paths=(): RULES)
     stand_in(monkeypatch, "auditor.ledger.calls", call_rows=iter)
     stand_in(monkeypatch, "auditor.ledger.tenants", tenant_rows=iter)

@@ -84,9 +84,9 @@ def test_one_other_format_can_have_stdout(audit: Audit) -> None:
 
 
 def test_quiet_says_nothing_that_was_not_asked_for(audit: Audit, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUDITOR_TYPO", "1")
+    monkeypatch.setenv("AUDITOR_MY_OWN_VARIABLE", "1")
 
-    assert audit("x.json").err == "note: AUDITOR_TYPO is not a setting and is ignored\n"
+    assert audit("x.json").err == "note: AUDITOR_MY_OWN_VARIABLE is not a setting and is ignored\n"
     done = audit("x.json", "--quiet", "-f", "json=a.json")
 
     assert (done.out, done.err) == ("", "")

@@ -148,7 +148,7 @@ def test_rules_are_listed_with_their_needs_and_what_the_settings_say(audit: Audi
 # --- schema, config, init
 
 
-@pytest.mark.parametrize("name", ["report", "settings", "pricing"])
+@pytest.mark.parametrize("name", ["report", "settings", "pricing", "vocabulary"])
 def test_published_schemas_are_schemas(name: str, audit: Audit) -> None:
     Draft202012Validator.check_schema(json.loads(audit("schema", name).out))
 
@@ -156,7 +156,7 @@ def test_published_schemas_are_schemas(name: str, audit: Audit) -> None:
 def test_an_unknown_schema_is_refused(audit: Audit) -> None:
     done = audit("schema", "reprot")
 
-    assert (done.code, done.err) == (2, "audit: schema reprot: expected one of report, settings, pricing\n")
+    assert (done.code, done.err) == (2, "audit: schema reprot: expected one of report, settings, pricing, vocabulary\n")
 
 
 def test_config_shows_each_value_and_where_it_came_from(

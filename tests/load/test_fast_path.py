@@ -28,13 +28,17 @@ CALL_KEYS = (
 )  # fmt: skip
 SPAN_KEYS = (
     "tenant.id", "app.tenant.id", "customer.ref", "user.id", "enduser.id", "session.id", "metadata",
+    "gen_ai.usage.mystery",
     "langfuse.trace.tags", "http.route", "url.path", "server.address", "messaging.system", "messaging.operation",
     "celery.task_name", "error.type", "logfire.span_type", "gen_ai.agent.id", "gen_ai.tool.name",
-    "deployment.environment.name", "db.system", "code.function.name",
+    "deployment.environment.name", "db.system", "code.function.name", "url.full", "http.url", "http.request.method",
+    "http.host",
 )  # fmt: skip
 TEXTS = (
     "", "acme", "globex", "default", "000-000", "{}", '"quoted"', "chat", "embeddings", "invoke_agent", "LLM",
     "openai", "gpt-4o-mini", "send", "process", "pending_span", "/v1/chat/completions", "/v1/chat/completions?stream=1",
+    "https://api.openai.com/v1/embeddings", "http://h/model/m/converse", "https://h/orders", "POST", "GET",
+    "api.openai.com",
     "/orders",     "12", "true", "user-0123456789-0123456789-0123456789", '{"tenant_id": "initech", "user_id": "u7"}',
     '{"user_id": "u8", "session_id": "s8"}', '{"stream": true, "user": "u9", "service_tier": "flex"}',
     '{"input": 7, "output": 8}', '["tenant:umbrella", "team:core"]', "a\u00e9\u2003", "stop",
@@ -135,6 +139,8 @@ def everything(builder: BatchBuilder) -> tuple[Any, ...]:
     return (
         [contents(batch) for batch in builder.batches],
         builder.vocabularies,
+        sorted(builder.keys_taken),
+        builder.unread_usage,
         builder.corrupt_counts,
         builder.dropped_copies,
         sorted((-number, entry.is_call, entry.has_tenant, entry.attributes) for number, _, entry in builder.sample),

@@ -109,7 +109,22 @@ def test_cached_tokens_are_inside_the_prompt_whoever_the_provider_is(audited: An
             (None, None, None, None, "missing"),
         ),
         ({"prompt_tokens": 0, "completion_tokens": 0, "stream": True}, (None, None, None, None, "missing")),
-        ({"response": {"id": "x", "usage": None}}, (1000, 0, 0, 100, "partial")),
+        # A stream that broke off is not marked as one; the request asked for it, or its parts came apart.
+        (
+            {"response": {"id": "x", "usage": None}, "model_parameters": {"stream": True}},
+            (1000, 0, 0, 100, "partial"),
+        ),
+        (
+            {"response": {"id": "x", "usage": None}, "completionStartTime": 1_790_000_000.75},
+            (1000, 0, 0, 100, "partial"),
+        ),
+        ({"response": {"id": "x", "usage": None}, "stream": True}, (1000, 0, 0, 100, "partial")),
+        ({"response": {"id": "x", "usage": None}}, (1000, 0, 0, 100, "complete")),
+        (
+            {"response": {"id": "x", "usage": None}, "completionStartTime": 1_790_000_001.5},
+            (1000, 0, 0, 100, "complete"),
+        ),
+        ({"stream": True}, (1000, 0, 0, 100, "complete")),
         ({"response": None}, (1000, 0, 0, 100, "complete")),
         ({"response": {}}, (1000, 0, 0, 100, "complete")),
         ({"prompt_tokens": None, "completion_tokens": None}, (None, None, None, None, "missing")),

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from auditor.load import builder as building
+from auditor.load import otlp_json
+from auditor.load.builder import BatchBuilder
+from auditor.load.otlp_json import OtlpJsonReader
 from auditor.load.otlp_repair import repair
+from auditor.normalise.vocabulary import compile_lexicon
 from builders import SERVER, Audited, audit_bytes, call, hex_id, request, span
 
 SPANS = (
@@ -269,3 +274,18 @@ def test_unreadable_parent_costs_the_parent_only(tmp_path: Path) -> None:
     each_span(document, lambda entry: entry.update(parentSpanId="no id"))
 
     assert len(audit_bytes(tmp_path, json.dumps(document).encode()).rows) == 1
+
+
+def test_a_bad_id_late_in_a_large_document_is_reported_with_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp_json, "SPLIT_ABOVE", 0)
+    monkeypatch.setattr(otlp_json, "PIECE", 1)
+    monkeypatch.setattr(building, "FLUSH_SPANS", 2)
+    document = request(*(call(id=f"call-{number}") for number in range(5)))
+    each_span(document, lambda entry: entry.update(spanId="no id") if entry["spanId"] == hex_id("call-4", 8) else None)
+    builder = BatchBuilder(compile_lexicon(), input_number=0)
+
+    OtlpJsonReader(builder).read(json.dumps(document).encode(), 7, 900)
+    builder.flush()
+
+    assert len(builder.batches) > 1
+    assert [(rejection.line, rejection.byte) for rejection in builder.rejections] == [(7, 900)]

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
+from itertools import cycle
 from typing import Any
 
 from auditor.model.money import PICO, from_decimal_string
 from auditor.model.report import (
     Amount,
+    BaselineUse,
     CandidateKey,
+    CodePlace,
+    Compared,
     Concentration,
     Confidence,
+    FeatureSeen,
     Finding,
     Gate,
     GateCheck,
     GateUnit,
+    GoneFinding,
     Hop,
     HopKind,
     InputSummary,
@@ -28,10 +35,16 @@ from auditor.model.report import (
     Repair,
     Report,
     Sample,
+    ServiceSeen,
+    Standing,
+    Suppressed,
+    SuppressionLine,
+    SuppressionState,
     TenantKey,
     TenantLine,
     Totals,
 )
+from auditor.model.suppression import Suppression
 
 FIELDS = (
     "tenant_id",
@@ -116,8 +129,16 @@ def finding(**changes: Any) -> Finding:
         unmetered_estimate=None,
         evidence=("producer span `enqueue summary` in api has tenant.id, consumer span in jobs has not",),
         samples=(
-            Sample("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "traces.json", 1_204),
-            Sample("a3ce929d0e0e47364bf92f3577b34da6", "b7ad6b7169203331", "traces.json", 77),
+            Sample(
+                "4bf92f3577b34da6a3ce929d0e0e4736",
+                "00f067aa0ba902b7",
+                "traces.json",
+                1_204,
+                CodePlace("api/jobs.py", 88),
+            ),
+            Sample(
+                "a3ce929d0e0e47364bf92f3577b34da6", "b7ad6b7169203331", "traces.json", 77, CodePlace("api/jobs.py", 90)
+            ),
         ),
         also_fits=("orphaned-agent-children",),
         remedy="Put the tenant into the job payload in `api`, and back into the context in `jobs` (Celery).",
@@ -393,6 +414,83 @@ def broken() -> Report:
     )
 
 
+def accepted() -> Report:
+    """The same week with decisions: a baseline knows some findings, suppressions take others out of the verdict."""
+    plain = broken()
+    drop, header, orphans, unowned, conflict, stream = plain.findings
+    return replace(
+        plain,
+        findings=(
+            replace(
+                drop,
+                features=(FeatureSeen("summaries", 30_000, usd("1500")), FeatureSeen("alerts", 200, usd("0.5"))),
+                baseline=Compared(Standing.GROWN, 20_000, usd("900"), usd("900"), 0.1, usd("400.11")),
+            ),
+            replace(
+                header,
+                features=(FeatureSeen("ask", 22_000, usd("1120")),),
+                baseline=Compared(Standing.NEW),
+                suppression=Suppressed((1,), 19, usd("20.9"), 19, usd("20.9"), usd("7.09"), 2, is_whole=False),
+            ),
+            replace(orphans, baseline=Compared(Standing.KNOWN, 9_000, usd("600"), usd("600"), 0.05, 0)),
+            replace(
+                unowned,
+                suppression=Suppressed((0,), 61_004, usd("276.09"), 61_004, usd("276.09"), 0, 0, is_whole=True),
+            ),
+            replace(conflict, baseline=Compared(Standing.KNOWN, 400, usd("31"), 0, 0.0, 0)),
+            replace(stream, baseline=Compared(Standing.NEW)),
+        ),
+        suppressions=(
+            SuppressionLine(
+                Suppression(
+                    "the index is rebuilt once a month",
+                    rule="unowned-*",
+                    service="index",
+                    owner="search team",
+                    expires=date(2027, 1, 31),
+                    max_cost=usd("300"),
+                    place="auditor.toml: suppress[0]",
+                ),
+                SuppressionState.ACTIVE,
+                (unowned.id,),
+                61_004,
+                usd("276.09"),
+            ),
+            SuppressionLine(
+                Suppression("pays a flat rate", tenant="acme", operation="chat", place="auditor.toml: suppress[1]"),
+                SuppressionState.ACTIVE,
+                (header.id,),
+                19,
+                usd("20.9"),
+            ),
+            SuppressionLine(
+                Suppression("x", hop="web -> search", expires=date(2026, 1, 31), place="auditor.toml: suppress[2]"),
+                SuppressionState.EXPIRED,
+                (conflict.id,),
+                412,
+                usd("31.2"),
+            ),
+        ),
+        baseline=BaselineUse(
+            path="audit-baseline.json",
+            tolerance=0.1,
+            is_updated=False,
+            gone=(
+                GoneFinding("tenant-not-copied", Hop("web", "web", HopKind.NONE), "embeddings", 12, usd("3.5"), 0.0004),
+            ),
+            unchecked_rules=("batch-without-metadata",),
+            unchecked_services=("billing",),
+        ),
+        services=(
+            ServiceSeen("api", ("3.8.1", "3.9.0"), ("python 1.27.0",), ("opentelemetry.instrumentation.openai",)),
+            ServiceSeen("jobs", ()),
+        ),
+        gate=replace(
+            plain.gate, known=amount(20_118, "2106.31", 0.169439), suppressed=amount(61_023, "296.99", 0.023891)
+        ),
+    )
+
+
 NASTY = (
     "[bold red]markup[/bold red]",
     "a|b|c",
@@ -474,4 +572,23 @@ def hostile() -> Report:
         ),
         price_book=next(names),
         notes=NASTY,
+        suppressions=tuple(
+            SuppressionLine(
+                Suppression(nasty or "nothing", nasty, nasty, nasty, nasty, nasty, nasty, place=nasty),
+                state,
+                ("hostile-0",),
+                1,
+                1,
+            )
+            for nasty, state in zip(NASTY, cycle(SuppressionState), strict=False)
+        ),
+        baseline=BaselineUse(
+            path=NASTY[0],
+            tolerance=None,
+            is_updated=True,
+            gone=tuple(GoneFinding(nasty, Hop(nasty, nasty, HopKind.CUT), nasty, 1, 1, 0.1) for nasty in NASTY),
+            unchecked_rules=NASTY,
+            unchecked_services=NASTY,
+        ),
+        services=tuple(ServiceSeen(nasty, NASTY, NASTY, NASTY) for nasty in NASTY),
     )

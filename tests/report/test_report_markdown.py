@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from report_builders import NASTY, broken, clean, finding, gate, hostile, report, source, usd
+from report_builders import NASTY, accepted, broken, clean, finding, gate, hostile, report, source, usd
 
 from auditor.model.report import (
     CandidateKey,
@@ -28,12 +28,17 @@ from auditor.model.report import (
 )
 from auditor.report import markdown
 
-REPORTS: dict[str, Callable[[], Report]] = {"broken": broken, "clean": clean, "hostile": hostile}
+REPORTS: dict[str, Callable[[], Report]] = {
+    "accepted": accepted,
+    "broken": broken,
+    "clean": clean,
+    "hostile": hostile,
+}
 OUR_HTML = re.compile(r"<details><summary>[\w :,]+</summary>|</details>|</?sub>|<!-- trace-auditor -->")
 INERT = {"text", "code_inline", "softbreak", "strong_open", "strong_close", "html_inline"}
 OUR_STRONG = re.compile(
     r"[⇢→]|failed|warning|gate passes|\d+|[\d.]+ %"
-    r"|Where the tenant is lost|Also found, tenant known|Repair first"
+    r"|Where the tenant is lost|Also found, tenant known|Repair first|Suppressions|Baseline"
 )
 ACTIVE_TEXT = re.compile(r"[@<>\[\]|`*_~\\]|://|www\.|#\d|:\w+:|(?<![\w.])[0-9a-f]{7,}|GH-", re.IGNORECASE)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from report_builders import (
     NASTY,
+    accepted,
     amount,
     broken,
     clean,
@@ -25,7 +26,12 @@ from auditor.report import terminal
 from auditor.report.colour import wants_colour
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
-REPORTS: dict[str, Callable[[], Report]] = {"broken": broken, "clean": clean, "hostile": hostile}
+REPORTS: dict[str, Callable[[], Report]] = {
+    "accepted": accepted,
+    "broken": broken,
+    "clean": clean,
+    "hostile": hostile,
+}
 
 
 @pytest.mark.parametrize("width", [80, 140])

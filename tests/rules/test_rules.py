@@ -83,6 +83,11 @@ BAD: dict[str, Expected] = {
     "tenant-not-copied/bad_captured_header_without_kinds": Expected(1, ("poppy", "poppy", "none"), recoverable="0.01"),
     "tenant-not-copied/bad_only_the_request_has_it": Expected(1, ("poppy", "poppy", "none"), recoverable="0.01"),
     "tenant-not-copied/bad_own_span_between": Expected(1, ("poppy", "poppy", "none"), recoverable="0.01"),
+    "uninstrumented-calls/bad_hand_written_request": Expected(1, ("tern", "tern", "none"), cost="0", unmetered=1),
+    "uninstrumented-calls/bad_model_in_the_path": Expected(1, ("plover", "plover", "none"), cost="0", unmetered=1),
+    "uninstrumented-calls/bad_own_host_without_kinds": Expected(
+        2, ("dunlin", "dunlin", "none"), "likely", cost="0", unmetered=2
+    ),
     "unowned-traffic/bad_route_without_tenants_no_kinds": Expected(1, ("willow", "willow", "none"), "possible"),
     "unowned-traffic/bad_scheduled_work": Expected(2, ("willow", "willow", "none"), "possible", cost="0.02"),
     "untagged-embeddings/bad_beside_a_tagged_chat": Expected(
@@ -113,6 +118,9 @@ GOOD_CALLS = {
     "tenant-conflict/good_team_of_the_tenant": 2,
     "tenant-not-copied/good_copied_from_baggage": 1,
     "tenant-not-copied/good_on_resource_in_metadata_as_property": 3,
+    "uninstrumented-calls/good_calls_above_and_beside": 2,
+    "uninstrumented-calls/good_gateway_describes_it": 1,
+    "uninstrumented-calls/good_other_requests": 1,
     "unowned-traffic/good_developers_machine": 2,
     "unowned-traffic/good_scheduled_work_per_customer": 3,
     "untagged-embeddings/good_set_per_document": 4,

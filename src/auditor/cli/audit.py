@@ -68,6 +68,9 @@ def audit(
             show_default=False,
         ),
     ] = None,
+    baseline: options.Baseline = None,
+    baseline_tolerance: options.BaselineTolerance = None,
+    update_baseline: options.UpdateBaseline = False,
     exit_zero: Annotated[
         bool | None,
         typer.Option("--exit-zero/--no-exit-zero", help=options.help_of("exit_zero"), show_default=False),
@@ -87,6 +90,7 @@ def audit(
     paths = options.given(files)
     _refuse_misspelt_command(paths)
 
+    from auditor.cli import baseline as baseline_file  # noqa: PLC0415  # as below
     from auditor.cli import console, output  # noqa: PLC0415  # not for --help and --version
     from auditor.cli.progress import Progress  # noqa: PLC0415  # as above
 
@@ -103,6 +107,8 @@ def audit(
             "gate.max_lost": max_lost,
             "gate.max_unmetered": max_unmetered,
             "gate.max_unpriced": max_unpriced,
+            "baseline": baseline,
+            "baseline_tolerance": baseline_tolerance,
             "exit_zero": exit_zero,
             "strict": strict,
             "hash_ids": hash_ids,
@@ -113,13 +119,19 @@ def audit(
         quiet=quiet,
     )
     outputs = output.plan(options.formats_from(formats), paths, quiet=quiet)
+    target = baseline_file.place_of(settings.baseline, outputs, paths) if update_baseline else None
 
     from auditor import pipeline  # noqa: PLC0415  # brings numpy
 
     with Progress(quiet=quiet) as progress:
-        result = pipeline.audit(paths, settings, progress=progress)
-    output.deliver(result.report, outputs, console.screen(color))
-    return result.report.gate.exit_code
+        result = pipeline.audit(paths, settings, progress=progress, update_baseline=update_baseline)
+    report = result.report
+    if output.wants_places(outputs):
+        report = pipeline.locate(report, paths, Path.cwd())
+    output.deliver(report, outputs, console.screen(color))
+    if target is not None and result.baseline is not None:
+        baseline_file.save(target, result.baseline, report, quiet=quiet)
+    return report.gate.exit_code
 
 
 def _refuse_misspelt_command(paths: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ USAGE = 2
 NOTHING_AUDITABLE = 3
 INCOMPLETE = 4
 MISMATCH = 5
+UNPUBLISHED = 6
 INTERNAL = 70
 """``EX_SOFTWARE`` of BSD's sysexits.h. Never 1: Python's own crash code would read as a failed gate."""
 INTERRUPTED = 130
@@ -34,6 +35,7 @@ EXITS = (
         "incomplete under `--strict` (default where `CI` is set): records rejected, or a required rule not checked",
     ),
     Exit(MISMATCH, "verify or reconcile mismatch"),
+    Exit(UNPUBLISHED, "`audit comment`: the code host refused, or did not answer"),
     Exit(INTERNAL, "internal error, also of a rule"),
     Exit(INTERRUPTED, "interrupted"),
 )

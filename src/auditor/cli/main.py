@@ -38,8 +38,12 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         for command in (
             Command("demo", "Audit a small export with every failure mode planted."),
             Command("explain", "Print a rule's page, or one trace as a tree."),
+            Command("doctor", "Say what your files are, what was read in them, and what to change first."),
+            Command("formats", "List the formats that are read, and what each cannot tell."),
             Command("rules", "List the rules, with what each needs to be checked."),
             Command("ledger", "Write what every call or tenant spent."),
+            Command("convert", "Write a saved JSON report in other formats."),
+            Command("comment", "Post a saved report on a pull or merge request, or update it there."),
             Command("init", "Write a commented auditor.toml, drafted from your traces if given."),
             Command("config", "Show each setting and where it came from."),
             Command("schema", "Print a published JSON Schema."),

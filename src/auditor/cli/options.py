@@ -62,6 +62,17 @@ RulesPath = Annotated[
     typer.Option("--rules", metavar="PATH", help=f"Repeatable. {help_of('rules_paths')}", show_default=False),
 ]
 HashIds = Annotated[bool | None, typer.Option("--hash-ids/--no-hash-ids", help=help_of("hash_ids"), show_default=False)]
+Baseline = Annotated[
+    Path | None, typer.Option("--baseline", metavar="PATH", help=help_of("baseline"), show_default=False)
+]
+BaselineTolerance = Annotated[
+    str | None,
+    typer.Option("--baseline-tolerance", metavar="SHARE", help=help_of("baseline_tolerance"), show_default=False),
+]
+UpdateBaseline = Annotated[
+    bool,
+    typer.Option("--update-baseline", help="Write this run's findings to the baseline.", show_default=False),
+]
 Strict = Annotated[bool | None, typer.Option("--strict/--no-strict", help=help_of("strict"), show_default=False)]
 ConfigFile = Annotated[
     Path | None,
@@ -111,7 +122,7 @@ def settings_from(
     named = os.environ.get("AUDITOR_CONFIG")
     file = config or (Path(named) if named and not no_config else None)
     settings = resolve(flags, environment=os.environ, file=file, search=not no_config)
-    if settings.rules:
+    if settings.rules or settings.suppressions:
         from auditor.registry import load_rules  # noqa: PLC0415  # only settings that name rules need them
 
         require_known_rules(settings, (rule.id for rule in load_rules(settings.rules_paths)))

@@ -13,9 +13,14 @@ from pathlib import Path
 from auditor.cli import console
 from auditor.errors import SettingsError
 from auditor.model.report import Report
-from auditor.report import Renderer, Screen, renderer
+from auditor.report import WITH_PLACES, Renderer, Screen, renderer
 
 STDOUT = "-"
+BESIDE = frozenset({"github"})
+"""Formats whose lines go to stdout after another report: the CI picks them out of its log."""
+SUMMARY = "github-summary"
+SUMMARY_FILE = "GITHUB_STEP_SUMMARY"
+"""Variable with the file that GitHub shows on a job's page; steps add to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,9 @@ class Output:
 
     render: Renderer
     path: Path | None
+    name: str = ""
+    is_added: bool = False
+    """What the file holds already stays."""
 
 
 def plan(formats: Sequence[str], inputs: Sequence[str] = (), *, quiet: bool = False) -> tuple[Output, ...]:
@@ -31,21 +39,31 @@ def plan(formats: Sequence[str], inputs: Sequence[str] = (), *, quiet: bool = Fa
 
     Raises ``SettingsError`` for an unknown format, two formats for one place, or a place of no use.
     """
-    outputs = tuple(_output(text) for text in formats)
-    on_stdout = sum(output.path is None for output in outputs)
+    outputs = tuple(sorted(map(_output, formats), key=lambda output: output.path is None and output.name in BESIDE))
+    on_stdout = sum(output.path is None and output.name not in BESIDE for output in outputs)
     if on_stdout > 1:
         raise SettingsError("only one format can go to stdout", hint="give the others a path: -f json=audit.json")
     check_places((output.path for output in outputs if output.path), inputs)
     if not on_stdout and not quiet:
-        return (Output(renderer("terminal"), None), *outputs)
+        return (Output(renderer("terminal"), None, "terminal"), *outputs)
     return outputs
+
+
+def wants_places(outputs: Iterable[Output]) -> bool:
+    """Say whether an output names lines of inputs and of code, for which inputs are looked at again."""
+    return any(output.name in WITH_PLACES for output in outputs)
 
 
 def _output(text: str) -> Output:
     name, equals, path = text.partition("=")
     if equals and not path:
         raise SettingsError(f"-f {text} names no file", hint=f"-f {name}=PATH, or -f {name} for stdout")
-    return Output(renderer(name), Path(path) if path and path != STDOUT else None)
+    if name == SUMMARY and not equals:
+        path = os.environ.get(SUMMARY_FILE, "")
+        if not path:
+            raise SettingsError(f"{SUMMARY_FILE} is not set", hint=f"on GitHub it is; elsewhere -f {name}=PATH")
+        return Output(renderer(name), Path(path), name, is_added=True)
+    return Output(renderer(name), Path(path) if path and path != STDOUT else None, name)
 
 
 def check_places(paths: Iterable[Path], inputs: Sequence[str] = ()) -> None:
@@ -69,13 +87,17 @@ def check_places(paths: Iterable[Path], inputs: Sequence[str] = ()) -> None:
 def deliver(report: Report, outputs: Sequence[Output], screen: Screen) -> None:
     """Render everything, then write the files, then stdout. A failure leaves no file of this run behind."""
     files: dict[Path, bytes] = {}
+    added: dict[Path, bytes] = {}
     for_stdout: list[bytes] = []
     for output in outputs:
         if output.path is None:
             for_stdout.append(output.render(report, screen))
         else:
-            files[output.path] = output.render(report, Screen())
+            (added if output.is_added else files)[output.path] = output.render(report, Screen())
     write_files(files)
+    for path, content in added.items():
+        with _named(path), path.open("ab") as stream:
+            stream.write(content)
     for content in for_stdout:
         console.write(content)
 

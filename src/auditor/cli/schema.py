@@ -32,8 +32,14 @@ def _pricing() -> Mapping[str, object]:
     return pricing_schema()
 
 
+def _vocabulary() -> Mapping[str, object]:
+    from auditor.normalise.vocabulary import vocabulary_schema  # noqa: PLC0415  # only the one asked for
+
+    return vocabulary_schema()
+
+
 SCHEMAS: Mapping[str, Callable[[], Mapping[str, object]]] = MappingProxyType(
-    {"report": _report, "settings": _settings, "pricing": _pricing}
+    {"report": _report, "settings": _settings, "pricing": _pricing, "vocabulary": _vocabulary}
 )
 
 
@@ -41,7 +47,7 @@ SCHEMAS: Mapping[str, Callable[[], Mapping[str, object]]] = MappingProxyType(
 def schema(
     name: Annotated[str, typer.Argument(metavar="|".join(SCHEMAS), help="Which schema.", show_default=False)],
 ) -> int:
-    """Print the JSON Schema of the JSON report, the settings file or the pricing file."""
+    """Print the JSON Schema of the JSON report, the settings file, the pricing file or a vocabulary table."""
     import json  # noqa: PLC0415  # keeps the keys in the order of the shipped file
 
     found = SCHEMAS[options.choice("schema", name, tuple(SCHEMAS))]()

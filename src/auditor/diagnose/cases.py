@@ -220,6 +220,8 @@ def _case(
         unattributed_cost=cost if untagged else 0,
         recoverable_cost=cost if status is Status.RECOVERABLE else 0,
         unmetered_calls=unmetered,
+        is_request=facts.is_request,
+        provider=facts.provider if facts.is_request else "",
         number=number,
         sample_calls=tuple(members[:SAMPLES].tolist()),
     )
@@ -262,6 +264,7 @@ def _facts_key(facts: CallFacts) -> tuple[Any, ...]:
         facts.failed,
         facts.credential,
         facts.placeholder,
+        *((facts.provider,) if facts.is_request else ()),
     )
 
 

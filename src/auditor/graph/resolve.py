@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.graph.table import MISSING, SpanTable
-from auditor.model.spans import I32, I64, U8, U64, Bools, Role, Shape, TenantTag
+from auditor.model.spans import I32, I64, U8, U32, U64, Bools, Role, Shape, TenantTag
 
 MAX_STEPS = 256
 """Steps that are walked one by one; what is deeper, or runs in a circle, is settled by pointer jumping."""
@@ -73,9 +73,18 @@ class Places:
         self.process = np.array(
             [processes[place.shape.service, place.instance] for place in table.places], dtype=np.int64
         )
+        # Without an id of the instance, only the flag tells whether the parent is another one of the same service.
+        self.is_remote = np.array(
+            [bool(place.shape.remote) and not place.instance for place in table.places], dtype=bool
+        )
         self.shapes = list(shapes)
         # Path ids are made of names, not numbers, so that they are the same whatever was read first.
         self.shape_hash = _hashes([repr(shape) for shape in shapes])
+
+    def crosses(self, child: U32, parent: U32) -> Bools:
+        """By pairs of places: whether a span's parent lies in another process."""
+        crosses: Bools = (self.process[child] != self.process[parent]) | self.is_remote[child]
+        return crosses
 
     def having(self, *roles: Role) -> Bools:
         """By place: whether its role is one of these."""
@@ -131,7 +140,7 @@ def walk(table: SpanTable, places: Places, rows: I64, own_tenant: I32, namespace
         if not len(active):
             break
         child_place, place = table.place[top[active]], table.place[parent]
-        crosses = places.process[child_place] != places.process[place]
+        crosses = places.crosses(child_place, place)
         shape = places.shape[place]
         token = shape * 2 + crosses
         moved = token != last[active]
@@ -239,7 +248,7 @@ def steps_between(table: SpanTable, places: Places, row: int, last: int) -> tupl
         place = int(table.place[at])
         parent = int(table.parent[at])
         is_last = at == last or parent < 0 or seen >= MAX_STEPS
-        crosses = not is_last and places.process[place] != places.process[int(table.place[parent])]
+        crosses = not is_last and bool(places.crosses(table.place[at], table.place[parent]))
         key = (int(places.shape[place]), False)
         if steps and key == previous and not steps[-1].crosses_process:
             steps[-1] = Step(steps[-1].shape, bool(crosses), repeated=True)

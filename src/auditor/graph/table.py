@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from auditor.graph.log_events import settle_events
 from auditor.model.spans import (
     F32,
     I32,
@@ -130,7 +131,18 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     new_row[order] = group
 
     sparse = _Sparse(batches, text_maps)
-    calls = _choose_calls(new_row[call_row], call_facts, tokens, sparse, facts, texts)
+    candidate_row = new_row[call_row]
+    calls = settle_events(
+        candidate_row,
+        _choose_calls(candidate_row, call_facts, tokens, sparse, facts, texts),
+        call_facts,
+        tokens,
+        sparse.searches,
+        (sparse.user, sparse.workflow),
+        facts,
+        texts,
+        ~np.isnan(duration[chosen]),
+    )
     parent_key = parent_key[chosen]
     sorted_key = ordered[is_new]
     link_row = new_row[_join([batch.link_row + offsets[n] for n, batch in enumerate(batches)], np.int64)]
@@ -235,7 +247,8 @@ def _choose_copies(
     repeated = np.bincount(group)[group] > 1
     rows, groups = order[repeated], group[repeated]
     tenant_order = np.append(rank, -1)[tenant[rows]]
-    end = start_ns[rows] + np.nan_to_num(duration[rows].astype(np.float64), nan=-1.0) * 1e6
+    # An unfinished copy, or a log record that names the span, gives way to the span itself, however late it comes.
+    end = np.where(np.isnan(duration[rows]), -1.0, start_ns[rows] + duration[rows].astype(np.float64) * 1e6)
     # Copies that differ in anything that is kept are told apart by it, never by what was read first.
     by = np.lexsort((place_rank[rows], parent_key[rows], tenant_order, start_ns[rows], end, groups))
     last = np.ones(len(by), dtype=bool)
@@ -255,13 +268,17 @@ def _choose_copies(
 def _choose_calls(
     row: I32, facts: U32, tokens: U32, sparse: _Sparse, all_facts: Sequence[CallFacts], texts: Sequence[str]
 ) -> I64:
-    """Of redelivered candidate calls keep the one with the most and largest counts; in the order of rows."""
+    """Of redelivered candidate calls keep the one with the most and largest counts; in the order of rows.
+
+    What a span says comes before what an event says as well.
+    """
     by = np.argsort(row, kind="stable")
     if not (row[by][1:] == row[by][:-1]).any():
         return by
     known = (tokens != NO_COUNT).sum(axis=1)
     total = np.where(tokens == NO_COUNT, 0, tokens).astype(np.int64).sum(axis=1)
     text_rank = np.append(_ranks(texts), -1)
+    says_itself = np.array([not entry.usage_in_event for entry in all_facts], dtype=bool)[facts]
     by = np.lexsort(
         (
             text_rank[sparse.log_id],
@@ -271,6 +288,7 @@ def _choose_calls(
             sparse.reported,
             *tokens.T,
             _ranks(all_facts)[facts],
+            says_itself,
             total,
             known,
             row,
@@ -299,8 +317,16 @@ def _ranks(table: Sequence[object]) -> I64:
 
 
 def _intern(tables: Iterable[list[T]]) -> tuple[list[T], list[I32]]:
+    """Merge tables, and say for each where its entries went; the batches of one input share one, looked at once."""
     merged: dict[T, int] = {}
-    maps = [np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32) for table in tables]
+    known: dict[int, I32] = {}
+    maps = []
+    for table in tables:
+        found = known.get(id(table))
+        if found is None:
+            found = np.array([merged.setdefault(entry, len(merged)) for entry in table], dtype=np.int32)
+            known[id(table)] = found
+        maps.append(found)
     return list(merged), maps
 
 

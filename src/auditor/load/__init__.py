@@ -7,7 +7,8 @@ A format is a module with a reader (``read(record, line, byte)`` into a ``BatchB
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,9 +18,10 @@ import orjson
 from auditor.errors import InputError
 from auditor.load.builder import SAMPLE_SIZE, BatchBuilder
 from auditor.load.formats import FORMATS, REFUSED, Format, Reader
+from auditor.load.rows import rows_in
 from auditor.load.sources import BrokenCompressionError, Opened, Record, Source, find, values_in
 from auditor.model.lexicon import Lexicon
-from auditor.model.report import InputSummary, Rejection
+from auditor.model.report import InputSummary, KeyTaken, Recognition, Rejection, ScopeSeen, UnreadKey
 from auditor.model.spans import Batch, SampledSpan
 
 UNREADABLE = (msgspec.DecodeError, orjson.JSONDecodeError, RecursionError, UnicodeDecodeError)
@@ -41,6 +43,10 @@ class Loaded:
     sample: list[SampledSpan] = field(default_factory=list)
     corrupt_counts: int = 0
     dropped_copies: int = 0
+    service_versions: dict[str, set[str]] = field(default_factory=dict)
+    """By service: each ``service.version`` of its resources."""
+    service_sdks: dict[str, set[str]] = field(default_factory=dict)
+    """By service: each SDK of its resources, by language and version."""
 
     @property
     def spans_read(self) -> int:
@@ -54,11 +60,13 @@ def load(
     *,
     explain_trace: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    may_all_fail: bool = False,
 ) -> Loaded:
     """Read all inputs; ``progress`` hears of bytes and spans done.
 
     A file that was found in a directory or by a pattern and cannot be read counts as rejected, and the others are
-    audited. Raises ``InputError`` for one that was named, and when none can be read.
+    audited. Raises ``InputError`` for one that was named, and when none can be read; with ``may_all_fail``, only
+    where there is no file at all.
     """
     loaded = Loaded()
     first_error: InputError | None = None
@@ -67,13 +75,14 @@ def load(
         try:
             _load_one(source, number, lexicon, loaded, explain_trace, progress)
         except InputError as error:
-            if not source.is_found:
+            if not source.is_found and not may_all_fail:
                 raise
             first_error = first_error or error
             loaded.inputs.append(_unread(source, error))
-    if first_error is not None and all(entry.format == UNREAD for entry in loaded.inputs):
+    if first_error is not None and not may_all_fail and all(entry.format == UNREAD for entry in loaded.inputs):
         raise first_error
-    loaded.sample.sort(key=_sample_order)
+    # A span that came twice is one of the sample once.
+    loaded.sample = sorted(set(loaded.sample), key=_sample_order)
     del loaded.sample[SAMPLE_SIZE:]
     return loaded
 
@@ -86,11 +95,12 @@ def _load_one(
     explain_trace: str | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    opened = Opened(source)
+    opened = Opened(source, lexicon.span_codes)
     bytes_before = sum(summary.bytes for summary in loaded.inputs)
     spans_before = loaded.spans_read
     head = opened.head()
     form = next((entry for entry in FORMATS if entry.is_framed_as and entry.is_framed_as(head)), None)
+    recognition = Recognition.FRAMING if form else Recognition.WHOLE
     reader: Reader | None = None
     builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
     try:
@@ -100,7 +110,7 @@ def _load_one(
                     # A request without content says nothing about the format of the others.
                     continue
                 if reader is None:
-                    form = form or recognise(record, source)
+                    form, recognition = (form, recognition) if form else recognise(record, source)
                     reader = form.reader(builder)
                 _read(reader, builder, record)
                 builder.flush_if_full()
@@ -118,10 +128,14 @@ def _load_one(
         raise InputError(f"{source.name}: empty, nothing to read")
     builder.flush()
     loaded.batches += builder.batches
-    loaded.inputs.append(_summary(source, form, opened, builder))
+    loaded.inputs.append(_summary(source, form, recognition, opened, builder))
     loaded.sample += [entry for _, _, entry in builder.sample]
     loaded.corrupt_counts += builder.corrupt_counts
     loaded.dropped_copies += builder.dropped_copies
+    for service, versions in builder.service_versions.items():
+        loaded.service_versions.setdefault(service, set()).update(versions)
+    for service, sdks in builder.service_sdks.items():
+        loaded.service_sdks.setdefault(service, set()).update(sdks)
 
 
 def _read(reader: Reader, builder: BatchBuilder, record: Record) -> None:
@@ -167,8 +181,8 @@ def _plain(message: str) -> str:
     return f"not JSON: {message.removeprefix('JSON is malformed: ')}"
 
 
-def recognise(record: Record, source: Source) -> Format:
-    """Tell the format from the first record; raises ``InputError`` with what was seen instead."""
+def recognise(record: Record, source: Source) -> tuple[Format, Recognition]:
+    """Tell the format from the first record, and by what; raises ``InputError`` with what was seen instead."""
     data, line, _ = record
     head = bytes(data[: 64 << 10])
     if head.lstrip()[:1] not in (b"{", b"["):
@@ -182,8 +196,8 @@ def recognise(record: Record, source: Source) -> Format:
             raise InputError(f"{source.name}:{line}: not JSON ({error.msg})") from error
     for form in FORMATS:
         if form.recognises(value) if value is not None else any(mark in head for mark in form.marks):
-            return form
-    entry = value[0] if isinstance(value, list) and value else value
+            return form, Recognition.HEAD if value is None else Recognition.WHOLE
+    entry = next(iter(rows_in(value)), None)
     if isinstance(entry, dict):
         for keys, what, hint in REFUSED:
             if keys <= entry.keys():
@@ -194,7 +208,9 @@ def recognise(record: Record, source: Source) -> Format:
     )
 
 
-def _summary(source: Source, form: Format, opened: Opened, builder: BatchBuilder) -> InputSummary:
+def _summary(
+    source: Source, form: Format, recognition: Recognition, opened: Opened, builder: BatchBuilder
+) -> InputSummary:
     starts = [batch.start_ns[batch.start_ns > 0] for batch in builder.batches]
     known = np.concatenate(starts) if starts else np.empty(0, dtype=np.int64)
     return InputSummary(
@@ -208,7 +224,40 @@ def _summary(source: Source, form: Format, opened: Opened, builder: BatchBuilder
         rejections=tuple(builder.rejections),
         start_ns=int(known.min()) if known.size else None,
         end_ns=int(known.max()) if known.size else None,
-        notes=(),
+        notes=tuple(_notes(form, builder)),
+        recognition=recognition,
+        scopes=_scopes(builder),
+        keys=_keys_taken(builder),
+        unread_usage=tuple(
+            UnreadKey(key, spans)
+            for key, spans in sorted(builder.unread_usage.items(), key=lambda entry: (-entry[1], entry[0]))
+        ),
+    )
+
+
+def _notes(form: Format, builder: BatchBuilder) -> Iterator[str]:
+    if form.caution:
+        yield form.caution
+    if form.cap and form.cap in (builder.records, builder.spans_done):
+        yield f"{form.cap:,} rows, at which such exports are cut off: there may be more calls"
+
+
+def _keys_taken(builder: BatchBuilder) -> tuple[KeyTaken, ...]:
+    meanings = [builder.lexicon.meaning_of_code[code] for code in sorted(builder.keys_taken)]
+    return tuple(KeyTaken(entry.field.name.lower(), entry.key, entry.vocabulary) for entry in meanings)
+
+
+def _scopes(builder: BatchBuilder) -> tuple[ScopeSeen, ...]:
+    """Scopes by the spans that came from them; rows of logs have none."""
+    spans: Counter[str] = Counter()
+    for batch in builder.batches:
+        counts = np.bincount(batch.place, minlength=len(batch.places))
+        for place, count in zip(batch.places, counts.tolist(), strict=True):
+            if count and not place.shape.is_row:
+                spans[place.shape.scope] += count
+    return tuple(
+        ScopeSeen(name, tuple(sorted(builder.scope_versions.get(name, ()))), count)
+        for name, count in sorted(spans.items(), key=lambda entry: (-entry[1], entry[0]))
     )
 
 
@@ -221,10 +270,16 @@ def _unread(source: Source, error: InputError) -> InputSummary:
         records=0,
         spans=0,
         rejected=1,
-        rejections=(Rejection(1, 0, str(error).removeprefix(source.name).lstrip(": ")),),
+        rejections=(Rejection(1, 0, _without_place(str(error), source.name)),),
         start_ns=None,
         end_ns=None,
+        recognition=Recognition.NOTHING,
     )
+
+
+def _without_place(message: str, name: str) -> str:
+    """Leave out where an error is: the rejection says it."""
+    return re.sub(r"^:(\d+:)?\s*", "", message.removeprefix(name))
 
 
 def _sample_order(entry: SampledSpan) -> tuple[int, bool, tuple[tuple[str, str], ...]]:

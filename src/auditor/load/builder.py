@@ -11,6 +11,7 @@ import base64
 import binascii
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -23,6 +24,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import orjson
 
+from auditor.model.apis import ApiCall
 from auditor.model.lexicon import (
     CALL_FIELDS_FROM,
     CONTAINERS,
@@ -68,6 +70,9 @@ HASHED_BYTES = 64
 SAMPLE_SIZE = 512
 """Spans kept to look for unknown tenant keys: those with the smallest ids, so that the choice has no order."""
 KEPT_REJECTIONS = 20
+KEPT_VERSIONS = 8
+UNKNOWN_SERVICE = "unknown_service"
+"""What SDKs say by default where nobody names the service (OpenTelemetry resource conventions)."""
 MAX_SAMPLED_TEXT = 128
 UNKNOWN_MODEL = "unknown"
 """What frameworks write where they do not know the model: another key may."""
@@ -89,6 +94,14 @@ ID_FIELDS = {
     Field.USER: IdKind.USER,
     Field.CALL_ID: IdKind.CALL,
 }
+_TOLD = frozenset(
+    {
+        *USAGE_FIELDS, Field.CACHE_READ, Field.CACHE_WRITE, Field.CACHE_WRITE_1H, Field.TOTAL_TOKENS,
+        Field.REASONING_TOKENS, Field.PROVIDER, Field.REQUEST_MODEL, Field.RESPONSE_MODEL, Field.SERVICE_TIER,
+        Field.REPORTED_COST, Field.BATCH_ID,
+    }
+)  # fmt: skip
+"""What amounts are made of: ``audit doctor`` says under which keys it was found."""
 _KIND_ROLES = {
     Kind.SERVER: Role.SERVER,
     Kind.CLIENT: Role.CLIENT,
@@ -129,6 +142,8 @@ class SpanFacts(NamedTuple):
     provider_api: bool
     tenant_code: int
     is_call: bool
+    is_request: bool = False
+    """A request to a provider's API: a call, unless another span turns out to describe it."""
 
 
 class Pack(NamedTuple):
@@ -158,6 +173,13 @@ class BatchBuilder:
         self.rejected = 0
         self.rejections: list[Rejection] = []
         self.vocabularies: set[str] = set()
+        self.keys_taken: set[int] = set()
+        """Codes of the keys that usage and prices of calls were read from."""
+        self.unread_usage: Counter[str] = Counter()
+        """Keys that tell of usage and that no vocabulary knows, and the spans that have them."""
+        self.scope_versions: dict[str, set[str]] = {}
+        self.service_versions: dict[str, set[str]] = {}
+        self.service_sdks: dict[str, set[str]] = {}
         self.corrupt_counts = 0
         self.dropped_copies = 0
         self.records = 0
@@ -222,7 +244,7 @@ class BatchBuilder:
     def resource(self, attributes: Iterable[tuple[str, Any]]) -> ResourceFacts:
         """Read the attributes of a resource."""
         codes = self.lexicon.resource_codes
-        service = instance = language = ""
+        service = instance = language = version = sdk = ""
         hits: list[Hit] = []
         for key, value in attributes:
             if key == "service.name":
@@ -231,12 +253,20 @@ class BatchBuilder:
                 instance = text_of(value)
             elif key == "telemetry.sdk.language":
                 language = text_of(value)
+            elif key == "service.version":
+                version = text_of(value)
+            elif key == "telemetry.sdk.version":
+                sdk = text_of(value)
             elif key in codes:
                 hits.append((codes[key], value))
         found = self._first_values(hits)
         tenants, _ = self.tenant_tags(hits)
+        if version:
+            self.service_versions.setdefault(service or UNKNOWN_SERVICE, set()).add(version)
+        if sdk:
+            self.service_sdks.setdefault(service or UNKNOWN_SERVICE, set()).add(f"{language} {sdk}".lstrip())
         facts = ResourceFacts(
-            service=service or "unknown_service",
+            service=service or UNKNOWN_SERVICE,
             instance=instance,
             language=language,
             tenants=tenants,
@@ -266,6 +296,13 @@ class BatchBuilder:
         shape = Shape(resource.service, kind, role, remote, scope, provider_api, resource.language, is_row)
         return self._places.code(Place(shape, resource.instance))
 
+    def note_scope(self, name: str, version: str) -> None:
+        """Note the version of an instrumentation scope, for who asks what made these spans."""
+        if version:
+            versions = self.scope_versions.setdefault(name, set())
+            if len(versions) < KEPT_VERSIONS:
+                versions.add(version)
+
     def is_dropped_copy(self, hits: Sequence[Hit]) -> bool:
         """Say whether the span is an unfinished copy of another one."""
         for code, value in hits:
@@ -285,10 +322,12 @@ class BatchBuilder:
         line: int,
         event_hits: Sequence[Hit] = (),
         chunk_events: bool = False,
+        api_call: ApiCall | None = None,
     ) -> SpanFacts:
         """Read the known attributes of the span that is about to be added as the next row.
 
-        ``presence`` has bit ``field`` set for each concept that tells by presence.
+        ``presence`` has bit ``field`` set for each concept that tells by presence. ``api_call`` is what the address
+        of a request says, if it is a provider's API.
         Ids and, for a model call, its facts go into the side tables.
         """
         row = self.next_row
@@ -313,7 +352,8 @@ class BatchBuilder:
         is_call = operation not in CONTAINERS and (
             (operation is not None and operation.is_billable) or (operation is None and has_usage)
         )
-        if is_call:
+        is_request = api_call is not None and operation is None and not has_usage
+        if is_call or is_request:
             self._add_call(
                 row,
                 resource,
@@ -321,6 +361,7 @@ class BatchBuilder:
                 hits,
                 operation,
                 placeholder,
+                api_call=api_call if is_request else None,
                 failed=failed,
                 line=line,
                 usage_in_event=usage_in_event,
@@ -328,7 +369,7 @@ class BatchBuilder:
             )
         role = self._role(kind, presence, found, operation, is_call=is_call)
         provider_api = role is Role.SERVER and Field.ROUTE in found and self.is_provider_route(found[Field.ROUTE])
-        return SpanFacts(role, provider_api, tenant_code, is_call)
+        return SpanFacts(role, provider_api, tenant_code, is_call, is_request)
 
     def is_provider_route(self, value: Any) -> bool:
         """Say whether a route or path is one of a provider's API."""
@@ -516,14 +557,21 @@ class BatchBuilder:
         operation: Operation | None,
         placeholder: str,
         *,
+        api_call: ApiCall | None,
         failed: bool,
         line: int,
         usage_in_event: bool,
         chunk_events: bool,
     ) -> None:
+        if api_call is not None:
+            operation = api_call.operation
         vocabulary = ""
-        for code, _ in sorted(hits, key=_CODE):
+        taken: set[int] = set()
+        for code, value in sorted(hits, key=_CODE):
             field = code // RANKS
+            if field in _TOLD and field not in taken and value not in (None, ""):
+                taken.add(field)
+                self.keys_taken.add(code)
             if field in {Field.INPUT_TOKENS, Field.OUTPUT_TOKENS, Field.USAGE_DETAILS, Field.OPERATION}:
                 name = self.lexicon.meaning_of_code[code].vocabulary
                 self.vocabularies.add(name)
@@ -533,8 +581,8 @@ class BatchBuilder:
         tier = text_of(found.get(Field.SERVICE_TIER)).lower()
         finished = found.get(Field.FINISH_REASON)
         facts = CallFacts(
-            provider=text_of(found.get(Field.PROVIDER)),
-            request_model=text_of(found.get(Field.REQUEST_MODEL)),
+            provider=text_of(found.get(Field.PROVIDER)) or (api_call.provider if api_call else ""),
+            request_model=text_of(found.get(Field.REQUEST_MODEL)) or (api_call.model if api_call else ""),
             response_model=text_of(found.get(Field.RESPONSE_MODEL)),
             operation=operation,
             vocabulary=vocabulary,
@@ -554,6 +602,7 @@ class BatchBuilder:
             usage_in_event=usage_in_event,
             partial=False,
             abandoned=text_of(found.get(Field.FAILED)).lower() in self.lexicon.abandonments,
+            is_request=api_call is not None,
         )
         self.add_call(
             row,
@@ -793,12 +842,14 @@ class BatchBuilder:
     def _start_over(self) -> None:
         """Empty the columns in place: a reader may hold on to the lists."""
         for column in (
-            self._packs, self.marks,
+            self._packs,
             self.call_row, self.call_facts, self.tokens, self.call_user, self.call_workflow, self.call_line,
             self.link_row, self.link_trace, self.link_span, self.id_row, self.id_kind, self.id_text,
             self.extra_call, self.extra_searches, self.extra_cost, self.extra_log_id,
         ):  # fmt: skip
             column.clear()
+        # In the middle of a record, the rows that follow still come from it.
+        self.marks[:] = [(0, line, byte) for _, line, byte in self.marks[-1:]]
         self.names.clear()
         self.packed = 0
 

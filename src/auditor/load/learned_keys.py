@@ -3,7 +3,7 @@
 Instrumentations set a few hundred keys between them. Each key that was seen becomes a type of its own, told apart
 by the key as msgspec tells a tagged union apart: the decoder then makes no text of it, and a span's keys are the
 types of its attributes, which cost nothing to hash. Ids and counts, of which the value is always read, are decoded
-at once.
+at once; values that nobody asks for are skipped.
 
 A record with a key that is not known yet, or with an id or a count that is neither a text nor a whole number, does
 not fit: it is for the plain decoder, and what keys it has are learned from it.
@@ -17,10 +17,10 @@ from typing import Any, Union
 
 import msgspec
 
-from auditor.load.builder import ID_FIELDS, TOKEN_FIELDS
+from auditor.load.builder import ID_FIELDS, PRESENCE_BELOW, TOKEN_FIELDS
 from auditor.load.otlp_types import Request, ResourceSpans, ScopeSpans, Span
 from auditor.load.otlp_values import ABSENT, PlainValue
-from auditor.model.lexicon import RANKS, Lexicon
+from auditor.model.lexicon import RANKS, Lexicon, is_technical
 
 MAX_KEYS = 1 << 11
 """Keys beyond these stay unknown: an export that makes keys up is read by the plain decoder."""
@@ -89,11 +89,14 @@ class LearnedKeys:
 
     def _type(self, key: str) -> Any:
         code = self._lexicon.span_codes.get(key)
-        is_plain = code is not None and code // RANKS in READ_AT_ONCE
-        field: tuple[str, Any, Any] = (
-            ("value", KnownValue, KnownValue()) if is_plain else ("value", msgspec.Raw, ABSENT)
-        )
-        return msgspec.defstruct("Attribute", [field], tag_field="key", tag=key, namespace={"key": key}, gc=False)
+        fields: list[tuple[str, Any, Any]] = []
+        if code is None and is_technical(key):
+            pass
+        elif code is not None and code // RANKS in READ_AT_ONCE:
+            fields.append(("value", KnownValue, KnownValue()))
+        elif code is None or code >= PRESENCE_BELOW:
+            fields.append(("value", msgspec.Raw, ABSENT))
+        return msgspec.defstruct("Attribute", fields, tag_field="key", tag=key, namespace={"key": key}, gc=False)
 
     def _build(self) -> None:
         self._unused = self._waited = 0

@@ -1,72 +1,55 @@
-"""LiteLLM's ``StandardLoggingPayload``: one row per attempt, as JSON lines, one object per file, or a list.
+"""LiteLLM's logs: ``StandardLoggingPayload`` objects, rows of its table ``LiteLLM_SpendLogs``, line items of batches.
 
-Field meanings as in litellm 1.109 (``types/utils.py``). Input tokens include cached ones for every provider.
+Field meanings as in litellm 1.109 (``types/utils.py``, ``proxy/schema.prisma``). Each attempt is a row of its own.
+Input tokens include cached ones for every provider.
+
+Payloads are what large logs are made of, so they have a fast way: a typed decoder that skips all but the wanted
+fields, and a memory of what few-valued fields mean. ``payload_row`` and ``RowWriter`` define the meaning; a payload
+with anything unusual goes through them, and so does the first one of each kind.
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, NamedTuple
+from zlib import crc32
 
 import msgspec
-import orjson
 
-from auditor.load.builder import (
-    NO_PARENT,
-    BatchBuilder,
-    ResourceFacts,
-    count_of,
-    flag_of,
-    pico_of,
-    text_of,
+from auditor.load.builder import NO_PARENT, BatchBuilder, count_of, flag_of, pico_of, text_of
+from auditor.load.rows import (
+    LAST_NS,
+    LEAST_NS,
+    NOT_A_ROW,
+    Counts,
+    Row,
+    RowReader,
+    RowWriter,
+    Told,
+    at,
+    has_keys,
+    hex_id,
+    json_value,
+    ns_of_iso,
+    ns_of_seconds,
+    object_of,
+    prefix_of,
+    rows_in,
 )
-from auditor.model.lexicon import Field, Operation
-from auditor.model.spans import NO_COUNT, CallFacts, IdKind, Kind, Role, TenantTag
+from auditor.model.lexicon import Lexicon, Operation
+from auditor.model.spans import MAX_COUNT, NO_COUNT, TOKEN_COLUMNS, IdKind
 
-SERVICE = "litellm"
-VOCABULARY = "litellm"
+SYSTEM = "litellm"
 BATCH_COST = "_batch_cost"
 BACKGROUND_COST = "_background_cost"
 CACHE_HIT = "_cache_hit"
-NOISE_TAG = "User-Agent"
 ADDED_MODELS = frozenset({"", "unknown", "unknown-model"})
-
-
-class Usage(msgspec.Struct, gc=False):
-    """Only whether the provider's answer had usage."""
-
-    usage: msgspec.Raw = msgspec.Raw(b"")
-    id: Any = None
-
-
-class Row(msgspec.Struct, gc=False):
-    """The fields of a row that an audit needs; prompts and answers are skipped."""
-
-    id: Any = None
-    trace_id: Any = None
-    session_id: Any = None
-    litellm_call_id: Any = None
-    call_type: Any = None
-    stream: Any = None
-    response_cost: Any = None
-    status: Any = None
-    custom_llm_provider: Any = None
-    total_tokens: Any = None
-    prompt_tokens: Any = None
-    completion_tokens: Any = None
-    startTime: Any = None  # noqa: N815  # the log's spelling
-    endTime: Any = None  # noqa: N815
-    model: Any = None
-    model_group: Any = None
-    metadata: dict[str, Any] | None = None
-    cache_hit: Any = None
-    request_tags: Any = None
-    end_user: Any = None
-    response: msgspec.Raw = msgspec.Raw(b"")
-
-
-_row = msgspec.json.Decoder(Row)
-_usage = msgspec.json.Decoder(Usage)
+"""What stands in place of a model that LiteLLM does not know."""
+STREAMED_NS = 2_000_000
+"""An answer whose first part came this long before its end came in parts."""
+REMEMBERED = 1 << 17
+"""Kinds of rows that are remembered before the memory is emptied."""
 
 _TENANT_OBJECTS = (
     "spend_logs_metadata",
@@ -74,238 +57,616 @@ _TENANT_OBJECTS = (
     "requester_metadata",
     "requester_custom_headers",
 )
+_END_USERS = ("end_user", "metadata.user_api_key_end_user_id")
 _TENANT_FIELDS = (
-    ("team", "user_api_key_team_id"),
-    ("organization", "user_api_key_org_id"),
-    ("project", "user_api_key_project_id"),
+    "user_api_key_team_id",
+    "user_api_key_org_id",
+    "user_api_key_project_id",
 )
 
 
 def is_litellm(value: Any) -> bool:
-    """Say whether the first JSON value of an input looks like this format."""
-    if isinstance(value, list):
-        return bool(value) and is_litellm(value[0])
-    return isinstance(value, dict) and {"call_type", "response_cost", "metadata"} <= value.keys()
+    """Say whether the first JSON value of an input is a ``StandardLoggingPayload``, or a list of such."""
+    return has_keys(value, "call_type", "response_cost", "metadata")
 
 
-class LiteLLMReader:
-    """Reads rows into a ``BatchBuilder``: each becomes a span of the service ``litellm`` and a call."""
-
-    def __init__(self, builder: BatchBuilder) -> None:
-        self._builder = builder
-        self._end_user = "end_user" in builder.lexicon.namespaces
-        self._resource = ResourceFacts(SERVICE, "", "", (), -1, "", "", "", "")
-        self._place = builder.place_code(
-            self._resource,
-            SERVICE,
-            Kind.UNSPECIFIED,
-            None,
-            Role.MODEL_CALL,
-            provider_api=False,
-            is_row=True,
-        )
-
-    def finish(self) -> None:
-        """Nothing is held back."""
-
-    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
-        """Read one row, or a list of rows; raises ``msgspec.DecodeError`` when it is not JSON."""
-        self._builder.mark(line, byte)
-        try:
-            rows = [_row.decode(record)]
-        except msgspec.ValidationError:
-            rows = self._tolerant(orjson.loads(record), line, byte)
-        for row in rows:
-            self._add(row, line, byte)
-
-    def _tolerant(self, value: Any, line: int, byte: int) -> list[Row]:
-        entries = value if isinstance(value, list) else [value]
-        rows = []
-        for entry in entries:
-            if not isinstance(entry, dict):
-                self._builder.reject(line, byte, "neither a row nor a list of rows")
-                continue
-            known = {key: entry[key] for key in Row.__struct_fields__ if key in entry}
-            known["response"] = msgspec.Raw(orjson.dumps(entry.get("response")))
-            if not isinstance(known.get("metadata"), dict):
-                known["metadata"] = None
-            rows.append(Row(**known))
-        return rows
-
-    def _add(self, row: Row, line: int, byte: int) -> None:
-        builder = self._builder
-        call_id = text_of(row.id) or text_of(row.litellm_call_id)
-        call_type = text_of(row.call_type).lower()
-        if not call_id or not call_type:
-            builder.reject(line, byte, "a LiteLLM row without an id or a call_type")
-            return
-        is_batch_cost = call_id.endswith(BATCH_COST)
-        operation = builder.lexicon.operations_by_key.get(("litellm.call_type", call_type))
-        if operation is None or operation is Operation.POLL or (operation is Operation.BATCH and not is_batch_cost):
-            # What cannot be billed by itself: polls, file handling, the creation of a batch.
-            if operation is None:
-                builder.reject(line, byte, f"unknown call_type {call_type[:40]!r}")
-            return
-        metadata = row.metadata or {}
-        start, end = _nanoseconds(row.startTime), _nanoseconds(row.endTime)
-        number = len(builder.span_hex)
-        tags, placeholder, identities = self._identities(row, metadata)
-        facts, counts = self._facts(row, metadata, operation, call_id, placeholder, identities)
-        trace = text_of(row.trace_id) or call_id
-        session = text_of(row.session_id)
-        if session and session != trace:
-            builder.add_id(number, IdKind.SESSION, session)
-        for kind, value in (
-            (IdKind.CALL, text_of(row.litellm_call_id)),
-            (IdKind.RESPONSE, _without_suffix(call_id) if not facts.cache_hit else ""),
-            (IdKind.BATCH, call_id.removesuffix(BATCH_COST) if is_batch_cost else ""),
-            (IdKind.USER, identities.get(Field.USER, "")),
-            (IdKind.WORKFLOW, identities.get(Field.WORKFLOW, "")),
-        ):
-            if value:
-                builder.add_id(number, kind, value)
-        builder.add_call(
-            number,
-            facts,
-            counts,
-            user=identities.get(Field.USER, ""),
-            workflow=identities.get(Field.WORKFLOW, ""),
-            line=line,
-            searches=None,
-            cost=pico_of(row.response_cost) or None,
-            log_id=call_id,
-        )
-        builder.add_span(
-            _hex(trace, 16),
-            _hex(f"{call_id}\n{row.litellm_call_id}\n{row.startTime}", 8),
-            NO_PARENT,
-            self._place,
-            builder.with_resource(tags, self._resource),
-            start,
-            end,
-        )
-
-    def _facts(
-        self,
-        row: Row,
-        metadata: dict[str, Any],
-        operation: Operation,
-        call_id: str,
-        placeholder: str,
-        identities: dict[Field, str],
-    ) -> tuple[CallFacts, tuple[int, ...]]:
-        usage = metadata.get("usage_object")
-        usage = usage if isinstance(usage, dict) else {}
-        details = usage.get("prompt_tokens_details")
-        details = details if isinstance(details, dict) else {}
-        read = count_of(details.get("cached_tokens"))
-        write = count_of(details.get("cache_creation_tokens"))
-        if not read:
-            read = count_of(usage.get("cache_read_input_tokens")) or read
-        if not write:
-            write = count_of(usage.get("cache_creation_input_tokens")) or write
-        prompt, completion = count_of(row.prompt_tokens), count_of(row.completion_tokens)
-        has_usage = bool(prompt or completion)
-        cache_hit = bool(flag_of(row.cache_hit)) or CACHE_HIT in call_id
-        model = text_of(row.model)
-        is_batch = operation is Operation.BATCH
-        answered = _has_usage(row.response)
-        facts = CallFacts(
-            provider=text_of(row.custom_llm_provider),
-            request_model=_known_model(text_of(row.model_group)),
-            response_model=_known_model(model),
-            operation=operation,
-            vocabulary=VOCABULARY if has_usage else "",
-            disjoint=False,
-            streamed=flag_of(row.stream),
-            first_chunk=False,
-            finished=False,
-            has_response_id=text_of(row.status).lower() != "failure",
-            service_tier="batch" if is_batch else "",
-            failed=text_of(row.status).lower() == "failure",
-            cache_hit=cache_hit,
-            batch=is_batch,
-            environment=identities.get(Field.ENVIRONMENT, ""),
-            feature=identities.get(Field.FEATURE, ""),
-            credential=self._builder.identity(metadata.get("user_api_key_hash")),
-            placeholder=placeholder,
-            usage_in_event=False,
-            # Broken streams are logged with locally counted tokens: the answer itself had no usage.
-            partial=has_usage and not is_batch and not cache_hit and answered is False,
-            abandoned=False,
-        )
-        if not has_usage:
-            return facts, (NO_COUNT,) * 7
-        self._builder.vocabularies.add(VOCABULARY)
-        counts = (prompt, completion, read, write, None, count_of(row.total_tokens), None)
-        return facts, tuple(NO_COUNT if count is None else count for count in counts)
-
-    def _identities(self, row: Row, metadata: dict[str, Any]) -> tuple[tuple[TenantTag, ...], str, dict[Field, str]]:
-        builder = self._builder
-        fields = builder.lexicon.metadata_fields
-        entries = [
-            (f"metadata.{name}[{key}]", str(key), text_of(value))
-            for name in _TENANT_OBJECTS
-            if isinstance(inner := metadata.get(name), dict)
-            for key, value in inner.items()
-        ]
-        if isinstance(row.request_tags, list):
-            for tag in row.request_tags:
-                key, colon, rest = text_of(tag).partition(":")
-                if colon and key != NOISE_TAG:
-                    entries.append((f"request_tags[{key}]", key.strip(), rest.strip()))
-        tenants: dict[str, TenantTag] = {}
-        others: dict[Field, str] = {}
-        placeholder = ""
-        for source, key, text in entries:
-            meaning = fields.get(key.lower())
-            if meaning is None or not text:
-                continue
-            if meaning.field is not Field.TENANT:
-                others.setdefault(meaning.field, text)
-            elif builder.lexicon.is_placeholder(text):
-                placeholder = placeholder or text
-            else:
-                tenants.setdefault(meaning.namespace, TenantTag(meaning.namespace, text, source))
-        for namespace, name in _TENANT_FIELDS:
-            text = text_of(metadata.get(name))
-            if text and not builder.lexicon.is_placeholder(text):
-                tenants.setdefault(namespace, TenantTag(namespace, text, f"metadata.{name}"))
-        end_user = builder.identity(row.end_user) or builder.identity(metadata.get("user_api_key_end_user_id"))
-        if end_user:
-            others.setdefault(Field.USER, end_user)
-            if self._end_user:
-                tenants.setdefault("end_user", TenantTag("end_user", end_user, "end_user"))
-        ranked = sorted(tenants.values(), key=lambda tag: builder.lexicon.namespace_rank(tag.namespace))
-        return tuple(ranked), placeholder, others
+def is_spend_log(value: Any) -> bool:
+    """Say whether the first JSON value of an input holds rows of the table of spend."""
+    return has_keys(value, *SPEND_COLUMNS)
 
 
-def _has_usage(response: msgspec.Raw) -> bool | None:
-    """Whether the logged answer has usage; ``None`` where no answer is logged."""
-    try:
-        data = bytes(_usage.decode(response).usage)
-    except msgspec.DecodeError:
+SPEND_COLUMNS = ("request_id", "call_type", "spend", "startTime")
+
+
+def is_batch_item(value: Any) -> bool:
+    """Say whether the first JSON value of an input is a line item of a batch."""
+    return has_keys(value, "batch_id", "custom_id", "response_cost", "metadata")
+
+
+# -- what rows mean ----------------------------------------------------------------------------------
+
+
+def payload_row(entry: dict[str, Any], lexicon: Lexicon) -> Told:
+    """Read a ``StandardLoggingPayload``."""
+    call_id = text_of(entry.get("litellm_call_id"))
+    return _row(
+        entry,
+        lexicon,
+        log_id=text_of(entry.get("id")) or call_id,
+        call_id=call_id,
+        start_ns=ns_of_seconds(entry.get("startTime")),
+        end_ns=ns_of_seconds(entry.get("endTime")),
+        first_ns=ns_of_seconds(entry.get("completionStartTime")),
+        trace=text_of(entry.get("trace_id")),
+        cost=entry.get("response_cost"),
+        credential="user_api_key_hash",
+    )
+
+
+def spend_log_row(entry: dict[str, Any], lexicon: Lexicon) -> Told:
+    """Read a row of the table of spend; from CSV every value is a text, objects are JSON."""
+    metadata = object_of(entry.get("metadata"))
+    entry = {**entry, "metadata": metadata}
+    call_id = text_of(entry.get("litellm_call_id")) or text_of(metadata.get("litellm_call_id"))
+    entry.setdefault("status", metadata.get("status"))
+    return _row(
+        entry,
+        lexicon,
+        log_id=text_of(entry.get("request_id")) or call_id,
+        call_id=call_id,
+        start_ns=ns_of_iso(entry.get("startTime")),
+        end_ns=ns_of_iso(entry.get("endTime")),
+        first_ns=ns_of_iso(entry.get("completionStartTime")),
+        # The session of a caller that sends none is made up for each request, and shared by its attempts.
+        trace=text_of(entry.get("session_id")),
+        cost=entry.get("spend"),
+        credential="user_api_key",
+    )
+
+
+def _row(
+    entry: dict[str, Any],
+    lexicon: Lexicon,
+    *,
+    log_id: str,
+    call_id: str,
+    start_ns: int,
+    end_ns: int,
+    first_ns: int,
+    trace: str,
+    cost: Any,
+    credential: str,
+) -> Told:
+    call_type = text_of(entry.get("call_type")).lower()
+    if not log_id or not call_type:
+        return "a LiteLLM row without an id or a call_type"
+    is_batch_cost = log_id.endswith(BATCH_COST)
+    operation = lexicon.operations_by_key.get(("litellm.call_type", call_type))
+    if operation is None:
+        return f"unknown call_type {call_type[:40]!r}"
+    if operation is Operation.POLL or (operation is Operation.BATCH and not is_batch_cost):
+        # What cannot be billed by itself: polls, file handling, the creation of a batch.
         return None
-    return None if not data else data != b"null"
+    metadata = entry["metadata"] if isinstance(entry.get("metadata"), dict) else {}
+    prompt, completion = count_of(entry.get("prompt_tokens")), count_of(entry.get("completion_tokens"))
+    counts = Counts()
+    if prompt or completion:
+        read, write = _cached(metadata.get("usage_object"))
+        counts = Counts(prompt, completion, read, write, total=count_of(entry.get("total_tokens")))
+    is_failure = text_of(entry.get("status")).lower() == "failure"
+    is_hit = bool(flag_of(entry.get("cache_hit"))) or CACHE_HIT in log_id
+    streamed = flag_of(entry.get("stream"))
+    # A stream that broke off is not marked as one, but it was asked for, or its parts came one after another.
+    asked = bool(flag_of(at(entry.get("model_parameters"), "stream")))
+    if streamed is None and (asked or 0 < first_ns < end_ns - STREAMED_NS):
+        streamed = True
+    batch_id = log_id.removesuffix(BATCH_COST) if is_batch_cost else ""
+    session = text_of(entry.get("session_id"))
+    sources = _sources(entry, metadata)
+    return Row(
+        id=log_id,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        trace=batch_id or trace or log_id,
+        span=_batch_span(batch_id) if batch_id else span_of(log_id, call_id, start_ns),
+        provider=text_of(entry.get("custom_llm_provider")),
+        request_model=_known_model(text_of(metadata.get("original_model_group")) or text_of(entry.get("model_group"))),
+        response_model=_known_model(text_of(entry.get("model"))),
+        operation=operation,
+        counts=counts,
+        cache_inside=True,
+        # Zero stands for what has no price, or was not counted.
+        cost_pico=pico_of(cost) or None,
+        streamed=streamed,
+        failed=is_failure,
+        cache_hit=is_hit,
+        partial=bool(streamed) and operation is not Operation.BATCH and _has_usage(entry.get("response")) is False,
+        batch=is_batch_cost,
+        credential=text_of(metadata.get(credential)) or text_of(entry.get("api_key")),
+        response_id=log_id.partition(CACHE_HIT)[0].removesuffix(BATCH_COST).removesuffix(BACKGROUND_COST),
+        call_id=call_id,
+        batch_id=batch_id,
+        session=session if session != trace else "",
+        user=_end_user(entry.get("end_user"), metadata.get("user_api_key_end_user_id"), lexicon),
+        feature=text_of(metadata.get("internal_call_origin")),
+        metadata=sources[0],
+        tags=sources[1],
+        fields=[
+            *sources[2],
+            ("end_user", entry.get("end_user")),
+            ("metadata.user_api_key_end_user_id", metadata.get("user_api_key_end_user_id")),
+        ],
+    )
+
+
+Sources = tuple[list[tuple[str, Any]], list[tuple[str, Any]], list[tuple[str, Any]]]
+"""Metadata objects, tags and fields, each with its path."""
+
+
+def _sources(entry: dict[str, Any], metadata: dict[str, Any]) -> Sources:
+    """Where identities may stand in a row, apart from its end user."""
+    return (
+        [(f"metadata.{name}", metadata.get(name)) for name in _TENANT_OBJECTS],
+        [("request_tags", entry.get("request_tags"))],
+        [
+            *((f"metadata.{name}", metadata.get(name)) for name in _TENANT_FIELDS),
+            *((name, entry.get(name)) for name in ("team_id", "organization_id")),
+        ],
+    )
+
+
+def _end_user(of_row: Any, of_key: Any, lexicon: Lexicon) -> str:
+    """The end user of the request, or the one that the key is bound to; a JSON object in its place is none."""
+    for value in (of_row, of_key):
+        text = text_of(value)
+        if not lexicon.is_placeholder(text) and text[:1] != "{":
+            return text
+    return ""
+
+
+def batch_item_row(entry: dict[str, Any]) -> Told:
+    """Read a line item: one request of a batch, whose sum the batch's own row holds."""
+    batch_id, custom_id = text_of(entry.get("batch_id")), text_of(entry.get("custom_id"))
+    if not batch_id or not custom_id:
+        return "a line item without a batch_id or a custom_id"
+    metadata = entry["metadata"] if isinstance(entry.get("metadata"), dict) else {}
+    body = at(entry, "response", "body")
+    usage = entry.get("usage") or at(body, "usage")
+    read, write = _cached(usage)
+    made = count_of(at(usage, "completion_tokens"))
+    is_failure = text_of(entry.get("status")).lower() not in {"success", ""}
+    return Row(
+        id=f"{batch_id}/{custom_id}",
+        start_ns=ns_of_seconds(at(body, "created")) or ns_of_seconds(at(body, "created_at")),
+        trace=batch_id,
+        parent=_batch_span(batch_id),
+        provider=text_of(entry.get("custom_llm_provider")),
+        request_model=_known_model(text_of(entry.get("model"))),
+        response_model=_known_model(text_of(at(body, "model"))),
+        operation=Operation.BATCH,
+        counts=Counts(
+            count_of(at(usage, "prompt_tokens")),
+            # Embeddings have no output.
+            0 if made is None and at(body, "object") == "list" else made,
+            read,
+            write,
+            total=count_of(at(usage, "total_tokens")),
+        ),
+        cache_inside=True,
+        cost_pico=pico_of(entry.get("response_cost")) or None,
+        failed=is_failure,
+        batch=True,
+        credential=text_of(metadata.get("user_api_key_hash")),
+        response_id=text_of(at(body, "id")),
+        batch_id=batch_id,
+        metadata=[
+            *((f"metadata.{name}", metadata.get(name)) for name in _TENANT_OBJECTS),
+            ("request.body.metadata", at(entry, "request", "body", "metadata")),
+        ],
+        fields=[
+            *((f"metadata.{name}", metadata.get(name)) for name in _TENANT_FIELDS),
+            ("custom_id", prefix_of(custom_id)),
+        ],
+    )
+
+
+def _cached(usage: Any) -> tuple[int | None, int | None]:
+    """Cache reads and writes of a usage object, which says them in the words of either provider."""
+    details = at(usage, "prompt_tokens_details")
+    read, write = count_of(at(details, "cached_tokens")), count_of(at(details, "cache_creation_tokens"))
+    return (
+        read or count_of(at(usage, "cache_read_input_tokens")) or read,
+        write or count_of(at(usage, "cache_creation_input_tokens")) or write,
+    )
+
+
+def _has_usage(response: Any) -> bool | None:
+    """Whether a logged answer has usage; ``None`` where no answer is logged."""
+    return response["usage"] is not None if isinstance(response, dict) and "usage" in response else None
 
 
 def _known_model(model: str) -> str:
     return "" if model in ADDED_MODELS else model
 
 
-def _without_suffix(call_id: str) -> str:
-    return call_id.partition(CACHE_HIT)[0].removesuffix(BATCH_COST).removesuffix(BACKGROUND_COST)
+def _batch_span(batch_id: str) -> str:
+    """The span of a whole batch, which its line items hang on."""
+    return hex_id(f"{batch_id}\n{BATCH_COST}", 8)
 
 
-def _nanoseconds(value: Any) -> int:
-    """Epoch seconds as nanoseconds, exact to the microsecond that a float of this size holds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 33:
-        return 0
-    return round(value * 1_000_000) * 1000
+def span_of(log_id: str, call_id: str, start_ns: int) -> str:
+    """Span id of an attempt: the requests of one call differ in when they begin, and mostly in their ids."""
+    return "%016x" % (start_ns ^ crc32(f"{log_id}\n{call_id}".encode()) << 32 or 1)
 
 
-def _hex(text: str, width: int) -> str:
-    lowered = text.lower()
-    if len(lowered) == 2 * width and not lowered.strip("0123456789abcdef"):
-        return lowered
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=width).hexdigest()
+# -- readers -----------------------------------------------------------------------------------------
+
+
+def spend_log_reader(builder: BatchBuilder) -> RowReader:
+    """Reader of rows of the table of spend, as JSON or CSV."""
+    # The table and the payloads may be given in one run: another scope lets rows of one call find each other.
+    return RowReader(builder, SYSTEM, partial(spend_log_row, lexicon=builder.lexicon), scope="litellm.spend_logs")
+
+
+def batch_item_reader(builder: BatchBuilder) -> RowReader:
+    """Reader of the line items of batches."""
+    return RowReader(builder, SYSTEM, batch_item_row, scope="litellm.batch_line_items")
+
+
+Raw = msgspec.Raw
+EMPTY = Raw(b"")
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+
+
+class Details(msgspec.Struct, gc=False):
+    """``prompt_tokens_details``."""
+
+    cached_tokens: Count | None = None
+    cache_creation_tokens: Count | None = None
+
+
+class UsageObject(msgspec.Struct, gc=False):
+    """``usage_object``."""
+
+    prompt_tokens_details: Details | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+
+
+class Metadata(msgspec.Struct, gc=False):
+    """``metadata``, without what an audit does not need."""
+
+    user_api_key_hash: str | None = None
+    user_api_key_team_id: str | None = None
+    user_api_key_org_id: str | None = None
+    user_api_key_project_id: str | None = None
+    user_api_key_end_user_id: str | None = None
+    original_model_group: str | None = None
+    internal_call_origin: str | None = None
+    spend_logs_metadata: Raw = EMPTY
+    user_api_key_auth_metadata: Raw = EMPTY
+    requester_metadata: Raw = EMPTY
+    requester_custom_headers: Raw = EMPTY
+    usage_object: UsageObject | None = None
+
+
+class Parameters(msgspec.Struct, gc=False):
+    """``model_parameters``."""
+
+    stream: bool | None = None
+
+
+class Answer(msgspec.Struct, gc=False):
+    """``response``."""
+
+    usage: Raw = EMPTY
+
+
+class Payload(msgspec.Struct, gc=False):
+    """The wanted fields of a payload with the types that LiteLLM gives them."""
+
+    id: str
+    call_type: str
+    metadata: Metadata
+    litellm_call_id: str = ""
+    trace_id: str = ""
+    session_id: str | None = None
+    stream: bool | None = None
+    response_cost: float | None = None
+    status: str | None = None
+    custom_llm_provider: str | None = None
+    total_tokens: Count | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    startTime: float = 0.0  # noqa: N815  # the log's spelling
+    endTime: float = 0.0  # noqa: N815
+    completionStartTime: float | None = None  # noqa: N815
+    model: str | None = None
+    model_group: str | None = None
+    model_parameters: Parameters | None = None
+    cache_hit: bool | None = None
+    request_tags: Raw = EMPTY
+    end_user: str | None = None
+    team_id: str | None = None
+    organization_id: str | None = None
+    response: Raw = EMPTY
+
+
+class Who(NamedTuple):
+    """What the identities of a payload but its end user come to in the builder's tables."""
+
+    tenant: int
+    is_open: bool
+    """No tenant is known yet: the end user may be one."""
+    user: int
+    workflow: int
+    policy: int
+    """Number of the combination of environment, feature and placeholder."""
+    ids: tuple[tuple[IdKind, str], ...]
+
+
+_payload = msgspec.json.Decoder(Payload)
+_answer = msgspec.json.Decoder(Answer)
+
+
+class LiteLLMReader:
+    """Reads payloads, one a record or a list of them."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._builder = builder
+        self._writer = RowWriter(builder, SYSTEM)
+        self._who: dict[tuple[Any, ...], Who] = {}
+        self._users: dict[tuple[str | None, str | None], tuple[int, str]] = {}
+        self._end_users: dict[tuple[str | None, str | None], int] = {}
+        """Code of the tenants that an end user comes to."""
+        self._policies: dict[tuple[str, ...], int] = {}
+        self._facts: dict[tuple[Any, ...], int] = {}
+        """Code of the call facts by everything that they depend on."""
+        # Where the settings make the end user more than the last resort, all of a payload decides together.
+        self._is_fast = not any(self._writer.is_declared(path) for path in _END_USERS)
+        self._add = self._adder(builder)
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one payload, or a list; raises ``msgspec.DecodeError`` when it is not JSON."""
+        try:
+            payload = _payload.decode(record)
+        except msgspec.ValidationError:
+            # A list, or a field of an unusual type.
+            entries = rows_in(json_value(record))
+            self._builder.mark(line, byte)
+            for entry in entries:
+                self._read_any(entry, line, byte)
+            return
+        self._builder.mark(line, byte)
+        log_id = payload.id
+        if not log_id or log_id.endswith("_cost") or CACHE_HIT in log_id or not self._is_fast:
+            self._read_any(json_value(record), line, byte)
+            return
+        metadata = payload.metadata
+        key = (
+            bytes(metadata.spend_logs_metadata), bytes(metadata.user_api_key_auth_metadata),
+            bytes(metadata.requester_metadata), bytes(metadata.requester_custom_headers), bytes(payload.request_tags),
+            metadata.user_api_key_team_id, metadata.user_api_key_org_id, metadata.user_api_key_project_id,
+            payload.team_id, payload.organization_id,
+        )  # fmt: skip
+        who = self._who.get(key)
+        if who is None:
+            who = self._learn_who(key, payload)
+        streamed, is_broken = payload.stream, False
+        first = payload.completionStartTime
+        if streamed is None and (
+            payload.model_parameters is not None or (first is not None and first < payload.endTime)
+        ):
+            streamed = _came_in_parts(payload) or None
+        if streamed:
+            is_broken = _lacks_usage(payload.response)
+        counts = _counts(payload)
+        kind = (
+            who.policy, payload.call_type, payload.model, payload.model_group, payload.custom_llm_provider,
+            payload.status, metadata.user_api_key_hash, streamed, is_broken, payload.cache_hit, counts is NOTHING,
+            metadata.original_model_group, metadata.internal_call_origin,
+        )  # fmt: skip
+        facts = self._facts.get(kind)
+        if facts is None:
+            self._learn_facts(kind, record, line, byte)
+        else:
+            self._add(payload, who, facts, counts, line)
+        self._builder.pack_if_due()
+
+    def _adder(self, builder: BatchBuilder) -> Callable[[Payload, Who, int, tuple[int, ...], int], None]:
+        """Make what appends a payload whose identities and facts are known: ``RowWriter.add``, and nothing else.
+
+        A closure finds its variables at once, and there are thirty to find for each row. The builder empties its
+        columns in place.
+        """
+        id_row, id_kind, id_text = builder.id_row, builder.id_kind, builder.id_text
+        extra_call, extra_searches = builder.extra_call, builder.extra_searches
+        extra_cost, extra_log_id = builder.extra_cost, builder.extra_log_id
+        call_row, call_facts, tokens = builder.call_row, builder.call_facts, builder.tokens
+        call_user, call_workflow, call_line = builder.call_user, builder.call_workflow, builder.call_line
+        trace_hex, span_hex, parent_hex = builder.trace_hex, builder.span_hex, builder.parent_hex
+        places, tenants, starts, ends = builder.place, builder.tenant, builder.start, builder.end
+        text_code, place = builder.text_code, self._writer.place
+        user_of, tenant_of, users = self._user_of, self._tenant_of, self._users
+
+        def add(payload: Payload, who: Who, facts: int, counts: tuple[int, ...], line: int) -> None:
+            number = builder.packed + len(span_hex)
+            log_id, call_id, trace = payload.id, payload.litellm_call_id, payload.trace_id
+            start, end, session, cost = payload.startTime, payload.endTime, payload.session_id, payload.response_cost
+            tenant, is_open, user, workflow, _, ids = who
+            start = int(start * 1e6 + 0.5) * 1000 if 0 < start < LAST else 0
+            end = int(end * 1e6 + 0.5) * 1000 if 0 < end < LAST else 0
+            if call_id:
+                id_row.append(number)
+                id_kind.append(CALL)
+                id_text.append(call_id)
+            if not payload.cache_hit:
+                id_row.append(number)
+                id_kind.append(RESPONSE)
+                id_text.append(log_id)
+            if session and session != trace:
+                ids = (*ids, (SESSION, session))
+            for kind, text in ids:
+                id_row.append(number)
+                id_kind.append(kind)
+                id_text.append(text)
+            pair = (payload.end_user, payload.metadata.user_api_key_end_user_id)
+            if pair != NOBODY:
+                if is_open:
+                    tenant = tenant_of(pair)
+                if user < 0:
+                    user, text = users.get(pair) or user_of(pair)
+                    if text:
+                        id_row.append(number)
+                        id_kind.append(USER)
+                        id_text.append(text)
+            extra_call.append(len(call_row))
+            extra_searches.append(NO_COUNT)
+            extra_cost.append(_pico(cost) if cost else -1)
+            extra_log_id.append(text_code(log_id))
+            call_row.append(number)
+            call_facts.append(facts)
+            tokens.append(counts)
+            call_user.append(user)
+            call_workflow.append(workflow)
+            call_line.append(line)
+            if len(trace) != TRACE_DIGITS or trace == NO_TRACE or not is_hex(trace):
+                trace = hex_id(trace or log_id, 16, SYSTEM)
+            trace_hex.append(trace)
+            span_hex.append(span_of(log_id, call_id, start))
+            parent_hex.append(NO_PARENT)
+            places.append(place)
+            tenants.append(tenant)
+            starts.append(start)
+            ends.append(max(end, start + LEAST_NS))
+
+        return add
+
+    def _read_any(self, entry: Any, line: int, byte: int) -> None:
+        """Read a payload of any form."""
+        told = payload_row(entry, self._builder.lexicon) if isinstance(entry, dict) else NOT_A_ROW
+        self._writer.take(told, line, byte)
+
+    def _learn_who(self, key: tuple[Any, ...], payload: Payload) -> Who:
+        metadata = {
+            name: json_value(value) if isinstance(value, Raw) and value != EMPTY else value
+            for name in (*_TENANT_OBJECTS, *_TENANT_FIELDS)
+            for value in [getattr(payload.metadata, name)]
+        }
+        tags = json_value(payload.request_tags) if payload.request_tags != EMPTY else None
+        entry = {"request_tags": tags, "team_id": payload.team_id, "organization_id": payload.organization_id}
+        who = self._writer.open(*_sources(entry, metadata))
+        codes = self._writer.codes(who)
+        if len(self._who) >= REMEMBERED:
+            self._who.clear()
+        made = self._who[key] = Who(
+            codes.tenant,
+            not who.tenants,
+            codes.user,
+            codes.workflow,
+            self._policies.setdefault(codes.policy, len(self._policies)),
+            codes.ids,
+        )
+        return made
+
+    def _user_of(self, pair: tuple[str | None, str | None]) -> tuple[int, str]:
+        text = _end_user(*pair, self._builder.lexicon)
+        if len(self._users) >= REMEMBERED:
+            self._users.clear()
+        user = self._users[pair] = self._builder.text_code(text), text
+        return user
+
+    def _tenant_of(self, pair: tuple[str | None, str | None]) -> int:
+        code = self._end_users.get(pair)
+        if code is None:
+            who = self._writer.open((), (), tuple(zip(_END_USERS, pair, strict=True)))
+            if len(self._end_users) >= REMEMBERED:
+                self._end_users.clear()
+            code = self._end_users[pair] = self._writer.codes(who).tenant
+        return code
+
+    def _learn_facts(self, kind: tuple[Any, ...], record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read a payload of a new kind, and remember what its facts came to."""
+        before = len(self._builder.call_facts)
+        self._read_any(json_value(record), line, byte)
+        if len(self._builder.call_facts) > before:
+            if len(self._facts) >= REMEMBERED:
+                self._facts.clear()
+            self._facts[kind] = self._builder.call_facts[-1]
+
+
+CALL, RESPONSE, SESSION, USER = IdKind.CALL, IdKind.RESPONSE, IdKind.SESSION, IdKind.USER
+NOBODY = (None, None)
+LAST = LAST_NS / 1e9
+TRACE_DIGITS = 32
+NO_TRACE = "0" * TRACE_DIGITS
+NOTHING = (NO_COUNT,) * len(TOKEN_COLUMNS)
+SURE = 0.49
+"""A cost this close to a whole number of pico-dollars is that number, whatever the last bit of the float says."""
+SURE_BELOW = 1000.0
+"""USD below which a float is exact to a fifth of a pico-dollar."""
+
+
+def is_hex(text: str) -> bool:
+    """Say whether 32 characters are 16 bytes in hex: ``fromhex`` skips white space, which would make them fewer."""
+    try:
+        return len(bytes.fromhex(text)) == TRACE_DIGITS // 2
+    except ValueError:
+        return False
+
+
+def _counts(payload: Payload) -> tuple[int, ...]:
+    prompt, completion = payload.prompt_tokens, payload.completion_tokens
+    if not prompt and not completion:
+        return NOTHING
+    read = write = None
+    usage = payload.metadata.usage_object
+    if usage is not None:
+        details = usage.prompt_tokens_details
+        if details is not None:
+            read, write = details.cached_tokens, details.cache_creation_tokens
+        read = read or usage.cache_read_input_tokens or read
+        write = write or usage.cache_creation_input_tokens or write
+    total = payload.total_tokens
+    return (
+        NO_COUNT if prompt is None else prompt,
+        NO_COUNT if completion is None else completion,
+        NO_COUNT if read is None else read,
+        NO_COUNT if write is None else write,
+        NO_COUNT,
+        NO_COUNT if total is None else total,
+        NO_COUNT,
+    )
+
+
+def _came_in_parts(payload: Payload) -> bool:
+    """Whether a stream was asked for, or the answer's parts came one after another."""
+    if payload.model_parameters is not None and payload.model_parameters.stream:
+        return True
+    first = payload.completionStartTime
+    return (
+        first is not None
+        and first < payload.endTime
+        and 0 < ns_of_seconds(first) < ns_of_seconds(payload.endTime) - STREAMED_NS
+    )
+
+
+def _lacks_usage(response: Raw) -> bool:
+    """Whether a logged answer has a place for usage and none in it."""
+    try:
+        return bytes(_answer.decode(response).usage) == b"null"
+    except msgspec.DecodeError:
+        return False
+
+
+def _pico(cost: float) -> int:
+    """A cost above 0 in pico-dollars, as ``pico_of`` reads it; -1 when it is none."""
+    if 0.0 < cost < SURE_BELOW:
+        exact = cost * 1e12
+        pico = round(exact)
+        if abs(exact - pico) < SURE:
+            return pico or -1
+    return pico_of(cost) or -1

@@ -87,6 +87,7 @@ class OtlpJsonReader:
         for part in request.resourceSpans or ():
             resource = self._spans.resource(part.resource)
             for scope_spans in part.scopeSpans:
+                self._builder.note_scope(scope_spans.scope.name, scope_spans.scope.version)
                 yield resource, scope_spans.scope.name, scope_spans.spans
 
     def _read_in_pieces(self, record: bytes | memoryview, line: int, byte: int) -> None:
@@ -108,6 +109,7 @@ class OtlpJsonReader:
                 continue
             resource = self._spans.resource(part.resource)
             for scope in scopes:
+                self._builder.note_scope(scope.scope.name, scope.scope.version)
                 for spans, learned in self._pieces(scope.spans, line, byte):
                     self._spans.read([(resource, scope.scope.name, spans)], line, learned=learned)
 

@@ -38,16 +38,19 @@ from auditor.load.plans import (
     Memory,
     Outcome,
     Plan,
+    is_request,
     plan_for,
     role_number,
     role_of_number,
 )
-from auditor.model.lexicon import Field
+from auditor.model.apis import ApiCall
+from auditor.model.lexicon import Field, is_technical
 from auditor.model.spans import MAX_COUNT, NO_COUNT, TOKEN_COLUMNS
 
 CACHED_VALUE = 96
 """Longest raw value that is worth remembering."""
 CACHED_VALUES = 1 << 16
+CACHED_ADDRESS = 1 << 8
 CACHED_PLANS = 1 << 13
 CACHED_PLAN_KEYS = 256
 """Most attributes of a span whose plan is worth remembering."""
@@ -58,7 +61,7 @@ CACHED_FACTS = 1 << 10
 """Most bytes of facts that are worth remembering an outcome for."""
 CACHED_OUTCOMES_OF_PLAN = 1 << 12
 NO_ROUTE = -1
-DESCRIBED, ROUTED = -1, -2
+DESCRIBED, ROUTED, ADDRESSED = -1, -2, -3
 TOO_MANY = -1
 ID_DIGITS = 16
 NOTHING = 2
@@ -81,7 +84,7 @@ class Family(NamedTuple):
     """The spans of one resource and scope with the same kind, flags and keys."""
 
     place: int
-    """``ROUTED`` when it depends on the route, ``DESCRIBED`` when on more values."""
+    """``ROUTED``, ``ADDRESSED`` when it depends on the route or address, ``DESCRIBED`` when on more values."""
     resource_tenant: int
     tenant: int
     """Position of the tenant; -1 for none, or when there are several."""
@@ -93,6 +96,8 @@ class Family(NamedTuple):
     outcomes: dict[Facts, Outcome]
     routed: tuple[int, ...]
     """Place by class of the route."""
+    is_request: bool
+    """Where it goes may be a provider's API."""
 
 
 _key = attrgetter("key")
@@ -117,6 +122,10 @@ class SpanReader:
         self._outcomes = 0
         self._values: dict[bytes, Any] = {}
         self._routes: dict[bytes, int] = {}
+        self._apis = builder.lexicon.apis
+        self._addresses: dict[bytes, int] = {}
+        self._api_calls: list[ApiCall | None] = [None]
+        """What addresses say, by number; 0 for all that are no provider's API."""
         self._odd_ids: dict[str, str] = {}
         self._longest_placeholder = max(map(len, builder.lexicon.placeholders), default=0)
 
@@ -154,10 +163,12 @@ class SpanReader:
                     family = families[span.kind | span.flags << 3][tuple(map(identify, attributes))]
                 except KeyError:
                     family = self._new_family(resource, scope, span, learned=learned)
-                place, tenant, at, tenants, is_sampled, plan, _, _, routed = family
+                place, tenant, at, tenants, is_sampled, plan, _, _, routed, _ = family
                 if place == ROUTED:
                     route = self._route(bytes(attributes[plan.route].value))
                     place = routed[route] if route >= 0 else DESCRIBED
+                elif place == ADDRESSED:
+                    place = DESCRIBED if self._api_call(plan, attributes) else routed[0]
                 if place >= 0 and (span.events is ABSENT or len(span.events) <= NOTHING):
                     if at >= 0:
                         try:
@@ -224,6 +235,8 @@ class SpanReader:
             where = kind | (span.flags & REMOTE_FLAGS) >> 5
             routed = tuple([self._new_place(resource, scope, roles[kind] | where) for roles in plan.roles])
             place = routed[0] if plan.route < 0 else ROUTED
+            if is_request(plan, kind):
+                place = ADDRESSED
         family = Family(
             place,
             resource.tenant_code,
@@ -234,6 +247,7 @@ class SpanReader:
             kind,
             plan.outcomes.setdefault((kind, resource.policy), {}),
             routed,
+            is_request(plan, kind),
         )
         if len(keys) <= CACHED_PLAN_KEYS and self._families < CACHED_FAMILIES:
             self._families += 1
@@ -275,6 +289,8 @@ class SpanReader:
         Its ids and, for a model call, its facts are added to the builder.
         """
         plan = family.plan
+        if plan.unread_usage:
+            self._builder.unread_usage.update(plan.unread_usage)
         attributes = span.attributes
         unusual = FAILED if span.status.code == STATUS_ERROR else 0
         if len(span.events) > NOTHING:
@@ -304,6 +320,9 @@ class SpanReader:
                 tenant, placeholder, extras = self._new_tenant(plan, resource, attributes)
             if extras == TOO_MANY:
                 return self._describe_slowly(family, resource, span, line, None)
+        if family.is_request:
+            # On a span that goes out, a route says nothing else.
+            route = self._api_call(plan, attributes)
         raw_facts = _joined(attributes, plan.facts)
         facts: Facts = raw_facts
         if unusual or route or extras or placeholder:
@@ -381,6 +400,29 @@ class SpanReader:
                 self._routes[raw] = route
         return route
 
+    def _api_call(self, plan: Plan, attributes: Sequence[KeyValue]) -> int:
+        """Number of what the address of a request says; 0 when it is no provider's API."""
+        raw = _joined(attributes, plan.address)
+        number = self._addresses.get(raw)
+        if number is None:
+            number = self._new_api_call(plan, attributes, raw)
+        if number and plan.method >= 0 and text_of(self._value(attributes[plan.method].value)).upper() != "POST":
+            return 0
+        return number
+
+    def _new_api_call(self, plan: Plan, attributes: Sequence[KeyValue], raw: bytes) -> int:
+        number = 0
+        if self._apis.hint is not None and self._apis.hint.search(raw):
+            first, *rest = [text_of(self._decode(bytes(attributes[at].value))) for at in plan.address]
+            found = self._apis.of_host(rest[0], first) if rest else self._apis.of_url(first)
+            if found is not None:
+                if found not in self._api_calls:
+                    self._api_calls.append(found)
+                number = self._api_calls.index(found)
+        if len(raw) <= CACHED_ADDRESS and len(self._addresses) < CACHED_VALUES:
+            self._addresses[raw] = number
+        return number
+
     def _lacks_one(self, plan: Plan, attributes: Sequence[KeyValue]) -> bool:
         return any(_is_empty(self._value(attributes[at].value)) for at in plan.checked)
 
@@ -416,9 +458,11 @@ class SpanReader:
             line=line,
             event_hits=event_hits,
             chunk_events=chunks,
+            api_call=self._api_calls[self._api_call(plan, span.attributes)] if family.is_request else None,
         )
         tenant = described.tenant_code
         is_call = described.is_call
+        has_facts = is_call or described.is_request
         role = role_number(described.role, provider_api=described.provider_api)
         is_sampled = (is_call or described.role in ENTRIES) and (has_events or not plan.is_bare)
         if is_sampled:
@@ -427,11 +471,11 @@ class SpanReader:
             found_ids = zip(builder.id_kind[ids:], builder.id_text[ids:], strict=True)
             family.outcomes[facts] = Outcome(
                 role=role,
-                call_facts=builder.call_facts[-1] if is_call else -1,
+                call_facts=builder.call_facts[-1] if has_facts else -1,
                 is_sampled=is_sampled,
                 fixed_ids=tuple((id_kind, text) for id_kind, text in found_ids if id_kind not in plan.id_kinds),
-                user=builder.call_user[-1] if is_call else -1,
-                workflow=builder.call_workflow[-1] if is_call else -1,
+                user=builder.call_user[-1] if has_facts else -1,
+                workflow=builder.call_workflow[-1] if has_facts else -1,
             )
         return role, tenant
 
@@ -485,6 +529,7 @@ class SpanReader:
             (pair.key, text)
             for pair in span.attributes
             if pair.key not in known
+            and not is_technical(pair.key)
             and len(pair.value) <= MAX_SAMPLED_TEXT
             and (text := text_of(self._value(pair.value)))
         ]

@@ -60,6 +60,7 @@ class Scope(msgspec.Struct, gc=False, frozen=True):
     """An instrumentation scope."""
 
     name: str = ""
+    version: str = ""
 
 
 class ScopeSpans(msgspec.Struct, gc=False):

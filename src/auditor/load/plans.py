@@ -28,6 +28,7 @@ ROLES = tuple(Role)
 ENTRIES = frozenset({Role.SERVER, Role.CONSUMER})
 """Roles in which a request comes in: what is known of the customer should be on them."""
 
+_KINDLESS = frozenset({Kind.UNSPECIFIED, Kind.INTERNAL})
 _FACTS = frozenset(
     {
         Field.ENVIRONMENT, Field.FEATURE, Field.CREDENTIAL, Field.QUEUE_OPERATION, Field.STATE,
@@ -36,8 +37,10 @@ _FACTS = frozenset(
     }
 )  # fmt: skip
 _TENANTS = frozenset({Field.TENANT, Field.METADATA, Field.TAGS})
-_SIMPLE = frozenset({Field.TENANT, Field.ROUTE, Field.HOST})
-"""A plan with no other concepts needs no outcome; the host is known for other readers and means nothing here."""
+_TECHNICAL = frozenset({Field.URL, Field.METHOD})
+"""On a span that comes in they say nothing."""
+_SIMPLE = frozenset({Field.TENANT, Field.ROUTE, Field.HOST, *_TECHNICAL})
+"""A plan with no other concepts needs no outcome."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +94,7 @@ class Plan:
     hits: tuple[tuple[int, int], ...]
     """Code and position of each known attribute whose value counts, by precedence."""
     is_simple: bool
-    """Nothing counts but at most one tenant and a route."""
+    """Nothing counts but at most one tenant, a route and an address."""
     is_bare: bool
     """Nothing is known but at most one tenant: no sample for unknown keys."""
     is_fast: bool
@@ -116,6 +119,9 @@ class Plan:
     workflow: int
     route: int
     """Position; -1 for none."""
+    address: tuple[int, ...]
+    """Positions of what tells where a request goes: its URL, or path and host; nothing where that cannot be told."""
+    method: int
     searches: int
     cost: int
     roles: tuple[tuple[int, ...], tuple[int, ...]]
@@ -124,15 +130,20 @@ class Plan:
     """Of a simple plan: kinds that belong into the sample for unknown keys."""
     known_tenants: Tenants
     outcomes: Outcomes
+    unread_usage: tuple[str, ...]
+    """Keys that tell of usage and that no vocabulary knows."""
 
 
 def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: bool) -> Plan:
     """Work out what a sequence of attribute keys says."""
     presence = 0
     hits = []
+    unread_usage = []
     for at, key in enumerate(keys):
         code = lexicon.span_codes.get(key)
         if code is None:
+            if key.startswith(lexicon.usage_prefixes):
+                unread_usage.append(key)
             continue
         if code < PRESENCE_BELOW:
             presence |= 1 << code // RANKS
@@ -150,11 +161,12 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
     counts = [(column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first]
     columns = tuple(column for column, _ in counts)
     roles = [role_of_kind(kind, presence, has_route=Field.ROUTE in first) for kind in KINDS]
-    is_bare = len(hits) == fields.count(Field.TENANT) <= 1
+    is_bare = sum(concept not in _TECHNICAL for concept in fields) == fields.count(Field.TENANT) <= 1
+    address = (Field.URL,) if Field.URL in first else (Field.ROUTE, Field.HOST)
     return Plan(
         presence=presence,
         hits=tuple(hits),
-        is_simple=set(fields) <= _SIMPLE and len(tenants) <= 1,
+        is_simple=set(fields) <= _SIMPLE and len(tenants) <= 1 and not unread_usage,
         is_bare=is_bare,
         is_fast=fast and Field.USAGE_DETAILS not in first,
         tenant=tenants[0][1] if len(tenants) == 1 else -1,
@@ -173,6 +185,8 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
         user=id_kinds.index(IdKind.USER) if IdKind.USER in id_kinds else -1,
         workflow=id_kinds.index(IdKind.WORKFLOW) if IdKind.WORKFLOW in id_kinds else -1,
         route=first.get(Field.ROUTE, -1),
+        address=tuple(first[concept] for concept in address) if first.keys() >= {*address} else (),
+        method=first.get(Field.METHOD, -1),
         searches=first.get(Field.SEARCHES, -1),
         cost=first.get(Field.REPORTED_COST, -1),
         roles=(
@@ -184,7 +198,20 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
         ),
         known_tenants=memory.tenants.setdefault(tuple(code for code, _ in tenants), {}),
         outcomes=memory.outcomes.setdefault((presence, *(code for code, _ in hits)), {}),
+        unread_usage=tuple(unread_usage),
     )
+
+
+def is_request(plan: Plan, kind: int) -> bool:
+    """Say whether spans of a plan and kind are requests that go somewhere, and do not come in.
+
+    Where kinds do not tell, a request that comes in has a route besides its URL.
+    """
+    if not plan.address:
+        return False
+    if kind in _KINDLESS:
+        return plan.route < 0
+    return kind == Kind.CLIENT
 
 
 def role_number(role: Role, *, provider_api: bool) -> int:

@@ -6,17 +6,20 @@ value, one value a line, several values back to back.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import glob
+import importlib
 import mmap
 import re
 import stat
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
@@ -31,9 +34,16 @@ MAX_RECORD = 2 << 30
 """A single JSON value above this many bytes is refused rather than held in memory."""
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+BZIP2 = b"BZh"
+ZIP = b"PK\x03\x04"
 BOM = b"\xef\xbb\xbf"
 SPACE = 0x20
 STDIN = "-"
+DUCKDB = "duckdb:"
+"""Scheme of a table in a database: ``duckdb:///file.db?table=otel_traces``, with four slashes for an absolute path."""
+DUCKDB_TABLE = "otel_traces"
+DUCKDB_MAGIC = b"DUCK"
+DUCKDB_AT = 8
 
 Record = tuple[bytes | memoryview, int, int]
 """Bytes of one JSON value, its 1-based line, its byte offset."""
@@ -53,6 +63,8 @@ class Source:
     path: Path | None
     is_found: bool = False
     """Found in a directory or by a pattern, and not named by the user."""
+    table: str = ""
+    """Of a database, the table that the user named."""
 
     @property
     def size(self) -> int:
@@ -61,7 +73,7 @@ class Source:
 
 
 def find(paths: Sequence[str]) -> list[Source]:
-    """Expand files, directories, globs and ``-``, sorted by name within each argument, each file once.
+    """Expand files, directories, globs, ``-`` and tables, sorted by name within each argument, each file once.
 
     Raises ``InputError`` for an argument that leads to no readable file.
     """
@@ -73,12 +85,36 @@ def find(paths: Sequence[str]) -> list[Source]:
                 seen.add(Path(STDIN))
                 sources.append(Source("<stdin>", None))
             continue
+        if text.startswith(DUCKDB):
+            sources.append(_table(text))
+            continue
         for path in _expand(text):
             resolved = path.resolve()
             if resolved not in seen:
                 seen.add(resolved)
                 sources.append(Source(str(path), path, is_found=str(path) != str(Path(text))))
     return sources
+
+
+def _table(text: str) -> Source:
+    """A table of a database; raises ``InputError`` when there is no such database."""
+    parts = urlsplit(text)
+    options = parse_qs(parts.query)
+    unknown = sorted(options.keys() - {"table"})
+    if parts.netloc or not parts.path.startswith("/") or unknown:
+        raise InputError(f"{text[:200]}: not of the form {DUCKDB}///FILE?table=TABLE")
+    name = unquote(parts.path)
+    path = Path(name[1:])
+    if not path.is_file() and Path(name).is_file():
+        path = Path(name)
+    try:
+        with path.open("rb") as file:
+            is_database = file.read(DUCKDB_AT + len(DUCKDB_MAGIC))[DUCKDB_AT:] == DUCKDB_MAGIC
+    except OSError as error:
+        raise InputError(f"{text[:200]}: {error.strerror}") from error
+    if not is_database:
+        raise InputError(f"{text[:200]}: not a DuckDB database")
+    return Source(text, path, table=options.get("table", [DUCKDB_TABLE])[-1])
 
 
 def _expand(text: str) -> list[Path]:
@@ -130,8 +166,10 @@ class ByteStream(Protocol):
 class Opened:
     """An input that is open for reading, decompressed on the way."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, keys: Collection[str] = ()) -> None:
         self.source = source
+        self.keys = keys
+        """Attribute keys that somebody asks for: a store can leave the others where they are."""
         self.bytes_read = 0
         self.line = 1
         """Line of the record that was read last."""
@@ -157,12 +195,22 @@ class Opened:
             self._stream = _Inflated(_Rejoined(head, raw), _gzip_member)
         elif head.startswith(ZSTD):
             self._stream = _Inflated(_Rejoined(head, raw), _zstd_frame(self.source.name))
+        elif head.startswith(BZIP2):
+            self._stream = _Inflated(_Rejoined(head, raw), bz2.BZ2Decompressor)
+        elif head.startswith(ZIP):
+            self.close()
+            raise InputError(f"{self.source.name}: a zip archive", hint="unpack it, then audit the directory")
         elif head and is_file:
             self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
         else:
             self._stream = _Rejoined(head, raw)
         if self._stream is not None:
             self._peeked = self._read(HEAD)
+
+    @property
+    def is_plain_file(self) -> bool:
+        """Whether the input is a file that lies there as it is read."""
+        return self._map is not None
 
     def head(self) -> bytes:
         """First bytes of the decompressed input."""
@@ -195,6 +243,27 @@ class Opened:
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
+
+    def read(self, size: int) -> bytes:
+        """Read on from where the last call ended, up to ``size`` bytes, fewer at the end.
+
+        For formats that cut their records themselves; not to be mixed with ``records``. Raises
+        ``BrokenCompressionError`` at the end of compressed data that breaks off.
+        """
+        if self._map is not None:
+            part = self._map[self.bytes_read : self.bytes_read + size]
+            start = self.bytes_read
+            self.bytes_read += len(part)
+            if start // CHUNK != self.bytes_read // CHUNK:
+                _give_back(self._map, start // CHUNK * CHUNK, self.bytes_read)
+            return part
+        part, self._peeked = self._peeked[:size], self._peeked[size:]
+        if len(part) < size:
+            part += self._read(size - len(part))
+        self.bytes_read += len(part)
+        if len(part) < size and self._broken is not None:
+            raise self._broken
+        return part
 
     def records(self) -> Iterator[Record]:
         """Yield every JSON value; a value that breaks off comes as it is, for the reader to reject.
@@ -329,6 +398,10 @@ class BrokenCompressionError(Exception):
     """A compressed stream that breaks off; what came before has been read."""
 
 
+class BrokenFrameError(BrokenCompressionError):
+    """A binary input that breaks off, or whose framing leads nowhere; what came before has been read."""
+
+
 class _Rejoined:
     """A stream whose first bytes have been looked at."""
 
@@ -382,7 +455,7 @@ class _Inflated:
         try:
             self._ready = self._member.decompress(data)
         except Exception as error:
-            if not isinstance(error, zlib.error) and type(error).__name__ != "ZstdError":
+            if not isinstance(error, zlib.error | OSError) and type(error).__name__ != "ZstdError":
                 raise
             raise BrokenCompressionError(f"the compressed data breaks off: {error}") from error
         if self._member.eof:
@@ -396,13 +469,17 @@ def _gzip_member() -> Any:
 
 
 def _zstd_frame(name: str) -> Any:
+    return extra("zstandard", "zstd", name, ".zst").ZstdDecompressor(max_window_size=1 << 31).decompressobj
+
+
+def extra(module: str, name: str, source: str, what: str) -> Any:
+    """Import a module that an extra of the package brings; raises ``SettingsError`` naming the extra without it."""
     try:
-        import zstandard  # noqa: PLC0415  # an extra
+        return importlib.import_module(module)
     except ImportError as error:
         raise SettingsError(
-            f"{name}: reading .zst needs the zstd extra", hint="pip install 'trace-auditor[zstd]'"
+            f"{source}: reading {what} needs the {name} extra", hint=f"pip install 'trace-auditor[{name}]'"
         ) from error
-    return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj
 
 
 def _read_up_to(stream: ByteStream, size: int) -> bytes:

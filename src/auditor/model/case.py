@@ -129,7 +129,7 @@ class Path:
 def _edge_kind(upper: Step, lower: Step) -> HopKind | None:
     if lower.role is Role.CONSUMER or (upper.role is Role.PRODUCER and lower.crosses_process):
         return HopKind.QUEUE
-    if lower.crosses_process or lower.shape.remote:
+    if lower.crosses_process:
         return HopKind.PROCESS
     return None
 
@@ -193,6 +193,10 @@ class Case:
     unattributed_cost: int
     recoverable_cost: int
     unmetered_calls: int
+    is_request: bool = False
+    """All that is known of the calls is an HTTP request to a provider's API: no instrumentation describes them."""
+    provider: str = ""
+    """Whose API a request went to; empty where the host is no provider's own, and for all other calls."""
     number: int = 0
     """Position among the cases of the run."""
     sample_calls: tuple[int, ...] = ()

@@ -5,8 +5,21 @@ The tables are built from data files by ``auditor.normalise.vocabulary``; nothin
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from auditor.model.apis import Apis
+
+_TECHNICAL = re.compile(
+    r"^(asgi|async|aws|azure|celery|client\.address|cloud|code|container|db|device|embedding|enduser|error|event"
+    r"|exception|faas|flask|gcp|gen_ai|host|http|input|k8s|langfuse|langgraph|langsmith|litellm|llm|log|logfire"
+    r"|messaging|ml_?flow|net|network|openai|openinference|os|otel|output|peer|process|rpc|sampling|server|service"
+    r"|telemetry|thread|tool|traceloop|url|user_agent|wsgi)([._]|$)",
+    re.IGNORECASE,
+)
 
 
 class Field(IntEnum):
@@ -68,6 +81,10 @@ class Field(IntEnum):
     CALL_ID = 53
     """The id that a gateway gave the call."""
     HOST = 54
+    URL = 55
+    """The whole address of a request. May hold secrets: nothing but what ``Apis`` says of it is kept."""
+    METHOD = 56
+    """The method of an HTTP request."""
 
 
 CALL_FIELDS_FROM = Field.PROVIDER
@@ -138,6 +155,10 @@ class Lexicon:
     """Lower-case texts that are not identities."""
     provider_paths: tuple[str, ...]
     """Paths of provider APIs: a server span that serves one is a gateway."""
+    apis: Apis
+    """What a request to one of them is told by."""
+    usage_prefixes: tuple[str, ...]
+    """Keys that begin so tell of usage, known or not."""
     dropped_states: frozenset[str]
     abandonments: frozenset[str]
     """Lower-case error types that say that a stream was not read to its end."""
@@ -154,3 +175,11 @@ class Lexicon:
         """Say whether a text stands for "nobody": ``default``, ``unknown``, an all-zero id …."""
         text = value.strip().lower()
         return text in self.placeholders or not text.strip("0-")
+
+
+def is_technical(key: str) -> bool:
+    """Say whether an attribute is one that instrumentations set about the technique of a request.
+
+    What is unknown and technical is no tenant's key: its values are of no use.
+    """
+    return _TECHNICAL.match(key) is not None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from auditor.model.suppression import Suppression
+
 
 class Confidence(StrEnum):
     """How sure a diagnosis is, in falling order."""
@@ -76,6 +78,57 @@ class Rejection:
     reason: str
 
 
+class Recognition(StrEnum):
+    """What the format of an input was told by."""
+
+    WHOLE = "the whole first record"
+    FRAMING = "the framing of its bytes"
+    HEAD = "words in its first bytes"
+    """The first record was too large, or too broken, to be looked at whole."""
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeSeen:
+    """An instrumentation scope and what came from it."""
+
+    name: str
+    versions: tuple[str, ...]
+    """Empty where the format, or its reader, does not tell."""
+    spans: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSeen:
+    """A service on the way of calls, and what the input tells of its make; empty where it does not."""
+
+    service: str
+    versions: tuple[str, ...]
+    """``service.version`` of its resources."""
+    sdks: tuple[str, ...] = ()
+    """``telemetry.sdk.language`` and ``telemetry.sdk.version`` of its resources: ``python 1.27.0``."""
+    scopes: tuple[str, ...] = ()
+    """Instrumentation scopes of its spans; their versions are told by input."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTaken:
+    """An attribute whose value became part of a call, and the concept that it was read as."""
+
+    concept: str
+    """As the vocabulary tables write it: ``input_tokens``."""
+    key: str
+    vocabulary: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadKey:
+    """A usage attribute that no vocabulary knows; its values were not looked at."""
+
+    key: str
+    spans: int
+
+
 @dataclass(frozen=True, slots=True)
 class InputSummary:
     """One input as it was read."""
@@ -92,6 +145,22 @@ class InputSummary:
     start_ns: int | None
     end_ns: int | None
     notes: tuple[str, ...] = ()
+    recognition: Recognition = Recognition.WHOLE
+    scopes: tuple[ScopeSeen, ...] = ()
+    """By spans, most first."""
+    keys: tuple[KeyTaken, ...] = ()
+    unread_usage: tuple[UnreadKey, ...] = ()
+    """By spans, most first."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """The line of a program that made a call, as the span's ``code.*`` attributes name it."""
+
+    file: str
+    """Relative to the working directory where the file is found there, else as the span has it."""
+    line: int
+    """1-based; 1 where the span names only the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +171,56 @@ class Sample:
     span_id: str
     input: str
     line: int
+    code: CodePlace | None = None
+    """``None`` where the span does not tell, or where no output that asks for it was made."""
+
+
+class Standing(StrEnum):
+    """Where a finding stands against the baseline."""
+
+    NEW = "new"
+    KNOWN = "known"
+    GROWN = "grown"
+    """Known, and beyond the tolerance larger than it was, at equal traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A finding held against the baseline, whose figures these are but for ``grown_cost``; 0 for a new finding."""
+
+    standing: Standing
+    calls: int = 0
+    cost: int = 0
+    unattributed_cost: int = 0
+    share: float | None = None
+    """Unattributed cost as a share of the audited spend of then."""
+    grown_cost: int = 0
+    """Unattributed pico-dollars of now above those of then at today's traffic; 0 unless grown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """The part of a finding that suppressions leave out of the verdict. It stays in every total."""
+
+    by: tuple[int, ...]
+    """Positions in ``Report.suppressions``, from 0."""
+    calls: int
+    cost: int
+    unattributed_calls: int
+    unattributed_cost: int
+    recoverable_cost: int
+    unmetered_calls: int
+    is_whole: bool
+    """Nothing of the finding is left for the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSeen:
+    """How many calls of a finding one feature of the product made."""
+
+    feature: str
+    calls: int
+    cost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +247,27 @@ class Finding:
     samples: tuple[Sample, ...]
     also_fits: tuple[str, ...]
     remedy: str
+    features: tuple[FeatureSeen, ...] = ()
+    """By cost, then calls, most first; calls that name no feature are left out."""
+    baseline: Compared | None = None
+    """``None`` where no baseline is in use, and for what is suppressed whole."""
+    suppression: Suppressed | None = None
+    """``None`` where no suppression in force matches."""
+
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether suppressions leave nothing of it for the gate."""
+        return self.suppression is not None and self.suppression.is_whole
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the baseline has it, and it has not grown."""
+        return self.baseline is not None and self.baseline.standing is Standing.KNOWN
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the gate looks at it: it is neither suppressed whole nor known."""
+        return not self.is_suppressed and not self.is_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +409,60 @@ class Gate:
     exit_code: int
     checks: tuple[GateCheck, ...]
     warnings: tuple[str, ...]
+    known: Amount = Amount()
+    """Unattributed, and left out of the verdict because the baseline has it."""
+    suppressed: Amount = Amount()
+    """Unattributed, and left out of the verdict by suppressions."""
+
+
+class SuppressionState(StrEnum):
+    """What became of a suppression."""
+
+    ACTIVE = "active"
+    UNUSED = "unused"
+    EXPIRED = "expired"
+    EXCEEDED = "exceeded"
+    """More than its ``max_usd`` matches. Like an expired one it leaves nothing out, and fails the gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionLine:
+    """One suppression of the settings, and what it matches in this run."""
+
+    entry: Suppression
+    state: SuppressionState
+    findings: tuple[str, ...]
+    """Ids of the findings that it matches, in part or whole."""
+    calls: int
+    cost: int
+    """Pico-dollars of the calls that it matches, in force or not: those without a tenant, or else all."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoneFinding:
+    """A leak of the baseline that this run does not have; figures are those of the baseline."""
+
+    rule: str
+    hop: Hop
+    operation: str
+    calls: int
+    unattributed_cost: int
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineUse:
+    """The baseline that this run was judged against."""
+
+    path: str
+    tolerance: float | None
+    """Growth of a known leak that is let through, as a share of its amount at today's traffic; ``None``: any."""
+    is_updated: bool
+    """This run wrote it."""
+    gone: tuple[GoneFinding, ...]
+    unchecked_rules: tuple[str, ...]
+    """Rules that were checked then and are not now."""
+    unchecked_services: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,3 +518,9 @@ class Report:
     end_ns: int | None
     notes: tuple[str, ...] = field(default=())
     """Facts about the whole input that a reader must know, one sentence each."""
+    suppressions: tuple[SuppressionLine, ...] = ()
+    """In the order of the settings."""
+    baseline: BaselineUse | None = None
+    """``None`` where none is in use."""
+    services: tuple[ServiceSeen, ...] = ()
+    """By name."""

@@ -31,6 +31,10 @@ MAX_COUNT = 10**9
 TOKEN_COLUMNS = ("input", "output", "cache_read", "cache_write", "cache_write_1h", "total", "reasoning")
 
 
+TRACE_RECORD = "trace record"
+"""Scope of a span that stands for a store's record of a whole trace: what it says holds for all spans of the trace."""
+
+
 class Kind(IntEnum):
     """OTLP span kinds; the numbers are those of the protocol."""
 
@@ -136,6 +140,8 @@ class CallFacts(NamedTuple):
     """The source itself says that the usage is an estimate or broke off."""
     abandoned: bool
     """The error is that nobody read the answer to its end: the provider has answered, and bills."""
+    is_request: bool = False
+    """An HTTP request to a provider's API: all that is known of the call."""
 
     @property
     def was_answered(self) -> bool:
@@ -143,7 +149,7 @@ class CallFacts(NamedTuple):
         return self.first_chunk or self.finished or self.has_response_id or (self.abandoned and bool(self.streamed))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SampledSpan:
     """One of the spans with the smallest ids, with the attributes that no table knows."""
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from auditor.graph.resolve import MAX_STEPS, Places
 from auditor.graph.table import MISSING, ROOT, SpanTable
+from auditor.model.lexicon import Operation
 from auditor.model.spans import I32, I64, NO_COUNT, Bools, CallFacts, IdKind, Role, TenantTag
 
 TOLERANCE_NS = 5_000_000
@@ -73,6 +74,7 @@ def group(table: SpanTable, places: Places) -> Calls:
     grouping.pair_nested()
     grouping.pair_beside()
     grouping.pair_ids()
+    grouping.join_polls()
     grouping.pair_across_cuts()
     grouping.drop_containers()
     return grouping.calls()
@@ -206,6 +208,8 @@ class _Grouping:
         They are children of one parent, or one hangs on a span above the other (a framework in a thread, its SDK
         without the thread's context); then the counts of both have to be there and agree.
         """
+        if self.facts(one).is_request != self.facts(other).is_request:
+            return False  # had the one described the other, the request would not be here any more
         tokens = self.same_tokens(one, other)
         if tokens is False or not self.same_operation(one, other) or self.same_model(one, other) is False:
             return False
@@ -372,19 +376,8 @@ class _Grouping:
 
     def pair_ids(self) -> None:
         """Join spans and rows that name the same response, or the same call of a gateway."""
-        at_row = np.full(len(self.table.key), -1, dtype=np.int32)
-        at_row[self.row] = np.arange(self.count)
         for kind in (IdKind.RESPONSE, IdKind.CALL):
-            chosen = self.table.id_kind == kind
-            numbers = at_row[self.table.id_row[chosen]]
-            hashes = self.table.id_hash[chosen][numbers >= 0]
-            numbers = numbers[numbers >= 0]
-            by = np.lexsort((numbers, hashes))
-            _, starts, counts = np.unique(hashes[by], return_index=True, return_counts=True)
-            groups = [
-                numbers[by[start : start + count]].tolist()
-                for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True)
-            ]
+            groups = self._sharing(kind)
             offsets = self._clock_offsets(groups)
             for numbers_of_id in groups:
                 self.join_best_first(
@@ -393,6 +386,36 @@ class _Grouping:
                     for other in numbers_of_id[position + 1 :]
                     if self._id_fit(one, other, offsets)
                 )
+
+    def _sharing(self, kind: IdKind) -> list[list[int]]:
+        """Candidates that have an id of this kind in common."""
+        at_row = np.full(len(self.table.key), -1, dtype=np.int32)
+        at_row[self.row] = np.arange(self.count)
+        chosen = self.table.id_kind == kind
+        numbers = at_row[self.table.id_row[chosen]]
+        hashes = self.table.id_hash[chosen][numbers >= 0]
+        numbers = numbers[numbers >= 0]
+        by = np.lexsort((numbers, hashes))
+        _, starts, counts = np.unique(hashes[by], return_index=True, return_counts=True)
+        return [
+            numbers[by[start : start + count]].tolist()
+            for start, count in zip(starts[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True)
+        ]
+
+    def join_polls(self) -> None:
+        """Join what tells the usage of one finished batch each time that somebody asks for it."""
+        if not any(entry.operation is Operation.BATCH for entry in self.table.facts):
+            return
+        for numbers in self._sharing(IdKind.BATCH):
+            first: dict[tuple[int, ...], int] = {}
+            for number in numbers:
+                # Rows of a log are requests of the batch, of which two may well be of one size; polls are no rows.
+                if (
+                    self.has_usage[number]
+                    and not self.is_row[number]
+                    and self.facts(number).operation is Operation.BATCH
+                ):
+                    self.join(first.setdefault(tuple(self.table.tokens[number].tolist()), number), number)
 
     def _clock_offsets(self, groups: Sequence[Sequence[int]]) -> dict[tuple[int, int], int]:
         """Constant offsets between the clocks of two processes, where most shared ids agree on one."""
@@ -496,6 +519,8 @@ class _Grouping:
         for outer, inners in self.inner.items():
             if len(self.group_of(outer)) > 1 or outer in self.carried:
                 continue
+            if self.table.parent[self.top[outer]] >= 0:
+                continue  # the way up never ends: in a circle each would be the container of the next
             different = [inner for inner in inners if self.of[inner] != self.of[outer]]
             if not different:
                 continue

@@ -1,16 +1,19 @@
 """Compiles the vocabulary files beside this module into one ``Lexicon``.
 
 Each file of ``vocabularies/`` describes one convention; the order below is the precedence when a span carries
-the same concept under several.
+the same concept under several. What a file may say is published as ``vocabulary.schema.json``.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
+from auditor.model.apis import ApiPath, Apis, compile_host, compile_path
 from auditor.model.lexicon import RANKS, Field, KeyMeaning, Lexicon, Operation
 
 CONVENTIONS = (
@@ -22,7 +25,12 @@ CONVENTIONS = (
     "litellm",
     "mlflow",
     "langsmith",
+    "datadog",
+    "claude_code",
 )
+OWN = "settings"
+"""The vocabulary of keys that the user declared."""
+_NO_KEYS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def compile_lexicon(
@@ -30,8 +38,13 @@ def compile_lexicon(
     tenant_keys: Sequence[str] = (),
     placeholders: Sequence[str] = (),
     end_user_as_tenant: bool = True,
+    extra_keys: Mapping[str, Sequence[str]] = _NO_KEYS,
 ) -> Lexicon:
-    """Build the tables: ``tenant_keys`` come before every built-in key, ``placeholders`` add to the built-in ones."""
+    """Build the tables.
+
+    ``tenant_keys`` and ``extra_keys`` (by concept, in lower case) come before every built-in key, ``placeholders``
+    add to the built-in ones. Raises ``KeyError`` for a concept that does not exist.
+    """
     identity = _read("identity")
     process = _read("process")
     conventions = [_read(name) for name in CONVENTIONS]
@@ -44,7 +57,11 @@ def compile_lexicon(
     prefixes: list[str] = identity["prefixes"]
     for key in tenant_keys:
         for prefix in prefixes:
-            spans.add(prefix + key, Field.TENANT, "settings", namespace=key.lower())
+            spans.add(prefix + key, Field.TENANT, OWN, namespace=key.lower())
+    for concept, keys in extra_keys.items():
+        for prefix in prefixes if concept in identity["names"] else ("",):
+            for key in keys:
+                spans.add(prefix + key, Field[concept.upper()], OWN)
     for namespace in namespaces:
         names = identity["tenant_names"].get(namespace, [])
         for prefix in prefixes:
@@ -87,12 +104,14 @@ def compile_lexicon(
         disjoint_usage=frozenset(table["name"] for table in conventions if table.get("disjoint_usage")),
         placeholders=frozenset(identity["placeholders"]["values"]) | {text.lower() for text in placeholders},
         provider_paths=tuple(process["providers"]["paths"]),
+        apis=compile_apis(),
+        usage_prefixes=tuple(prefix for table in conventions for prefix in table.get("usage_prefixes", ())),
         dropped_states=frozenset(process["states"]["dropped"]),
         abandonments=frozenset(text.lower() for text in process["errors"]["abandoned"]),
         metadata_fields={
             meaning.key.lower(): meaning
             for meaning in reversed(spans.meanings.values())
-            if meaning.vocabulary in {"identity", "settings"}
+            if meaning.vocabulary in {"identity", OWN}
             and meaning.field not in {Field.METADATA, Field.TAGS, Field.CREDENTIAL}
         },
         namespaces=(*(key.lower() for key in tenant_keys), *namespaces),
@@ -120,6 +139,42 @@ class _Compiler:
         for concept, keys in table.items():
             for key in keys:
                 self.add(key, Field[concept.upper()], vocabulary)
+
+
+def compile_apis() -> Apis:
+    """Build the table of providers' HTTP APIs."""
+    table = _read("apis")
+    # Longer endings first: the shorter ones are ends of them, and say less.
+    endings = sorted(
+        (
+            (ending, Operation(operation), part == "anywhere")
+            for part in ("anywhere", "at_providers")
+            for operation, endings in table[part].items()
+            for ending in endings
+        ),
+        key=lambda entry: (-len(entry[0]), entry[0]),
+    )
+    words = sorted({re.split(r"[/:{}]", ending)[-1] for ending, _, _ in endings})
+    return Apis(
+        hosts=tuple((compile_host(host), provider) for provider, hosts in table["hosts"].items() for host in hosts),
+        paths=tuple(ApiPath(compile_path(ending), operation, anywhere) for ending, operation, anywhere in endings),
+        hint=re.compile("|".join(map(re.escape, words)).encode()),
+    )
+
+
+def vocabulary_versions() -> dict[str, int]:
+    """Version of each table, by its name."""
+    tables = [_read(name) for name in ("identity", "process", "apis", *CONVENTIONS)]
+    return {table["name"]: table["version"] for table in tables}
+
+
+def vocabulary_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of the tables, as shipped."""
+    import orjson  # noqa: PLC0415  # only when a table is to be checked
+
+    text = resources.files("auditor.normalise").joinpath("vocabulary.schema.json").read_bytes()
+    schema: dict[str, Any] = orjson.loads(text)
+    return schema
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -50,15 +50,61 @@ def _json(report: Report, _: Screen) -> bytes:
     return json_v1.render(report)
 
 
+def _sarif(report: Report, _: Screen) -> bytes:
+    from auditor.report import sarif  # noqa: PLC0415  # only the format asked for is imported
+
+    return sarif.render(report)
+
+
+def _junit(report: Report, _: Screen) -> bytes:
+    from auditor.report import junit  # noqa: PLC0415  # only the format asked for is imported
+
+    return junit.render(report)
+
+
+def _github(report: Report, _: Screen) -> bytes:
+    from auditor.report import github  # noqa: PLC0415  # only the format asked for is imported
+
+    return github.render(report)
+
+
+def _gitlab(report: Report, _: Screen) -> bytes:
+    from auditor.report import gitlab  # noqa: PLC0415  # only the format asked for is imported
+
+    return gitlab.render(report)
+
+
+def _openmetrics(report: Report, _: Screen) -> bytes:
+    from auditor.report import openmetrics  # noqa: PLC0415  # only the format asked for is imported
+
+    return openmetrics.render(report)
+
+
+def _otlp(report: Report, _: Screen) -> bytes:
+    from auditor.report import otlp  # noqa: PLC0415  # only the format asked for is imported
+
+    return otlp.render(report)
+
+
 RENDERERS: Mapping[str, Renderer] = MappingProxyType(
     {
         "terminal": _terminal,
         "markdown": _markdown,
         "json": _json,
         "json-v1": _json,
+        "sarif": _sarif,
+        "junit": _junit,
+        "github": _github,
+        "github-summary": _markdown,
+        "gitlab": _gitlab,
+        "openmetrics": _openmetrics,
+        "otlp": _otlp,
     }
 )
 """Every format by the names that ``-f`` takes."""
+
+WITH_PLACES = frozenset({"json", "json-v1", "sarif", "junit", "github", "gitlab"})
+"""Formats that say on which line a span is, and which line of code made a call."""
 
 
 def renderer(name: str) -> Renderer:

@@ -1,8 +1,9 @@
 """The report as JSON, schema version ``json-v1``: money as decimal strings in USD, shares as numbers 0-1.
 
-``schema/report.schema.json`` describes it. The ``digest`` is the SHA-256 of the report without itself,
-without ``inputs`` and without the ``input`` and ``line`` of samples, written as UTF-8 JSON with sorted keys
-and no white space: two runs over the same records, in any order or split, have the same digest.
+``schema/report.schema.json`` describes it. The ``digest`` is the SHA-256 of the report without itself, without
+``inputs``, ``totals.duplicates``, the ``input``, ``line`` and ``code`` of samples, the places of settings and the path
+of the baseline, written as UTF-8 JSON with sorted keys and no white space: two runs over the same records, in any order
+or split, have the same digest, and so have runs over records of which some came twice.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import orjson
 from auditor.model.money import to_decimal_string
 from auditor.model.report import (
     Amount,
+    BaselineUse,
+    Compared,
     Finding,
     Gate,
     GateCheck,
@@ -25,6 +28,8 @@ from auditor.model.report import (
     Repair,
     Report,
     Sample,
+    Suppressed,
+    SuppressionLine,
     Totals,
 )
 from auditor.report.wording import utc
@@ -54,11 +59,14 @@ def render(report: Report) -> bytes:
 
 
 def digest(report: Report) -> str:
-    """Give the SHA-256 of the report without inputs and positions, as 64 hex digits."""
+    """Give the SHA-256 of the report without inputs, positions and what came twice, as 64 hex digits."""
+    totals = _totals(report.totals)
+    del totals["duplicates"]
     document: Object = {
         "schema_version": SCHEMA_VERSION,
         "tool": _tool(report),
         **_answer(report, positions=False),
+        "totals": totals,
     }
     return hashlib.sha256(orjson.dumps(_well_formed(document), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -131,6 +139,17 @@ def _answer(report: Report, *, positions: bool) -> Object:
         "price_book": report.price_book,
         "ids_hashed": report.ids_hashed,
         "notes": list(report.notes),
+        "suppressions": [_suppression(line, positions=positions) for line in report.suppressions],
+        "baseline": None if report.baseline is None else _baseline(report.baseline, positions=positions),
+        "services": [
+            {
+                "service": seen.service,
+                "versions": list(seen.versions),
+                "sdks": list(seen.sdks),
+                "scopes": list(seen.scopes),
+            }
+            for seen in report.services
+        ],
     }
 
 
@@ -150,6 +169,7 @@ def _input(source: InputSummary) -> Object:
         "rejections": [{"line": place.line, "byte": place.byte, "reason": place.reason} for place in source.rejections],
         "time_range": _time_range(source.start_ns, source.end_ns),
         "notes": list(source.notes),
+        "scopes": [{"name": seen.name, "versions": list(seen.versions), "spans": seen.spans} for seen in source.scopes],
     }
 
 
@@ -198,12 +218,85 @@ def _finding(finding: Finding, *, positions: bool) -> Object:
         "samples": [_sample(sample, positions=positions) for sample in finding.samples],
         "also_fits": list(finding.also_fits),
         "remedy": finding.remedy,
+        "features": [
+            {"feature": seen.feature, "calls": seen.calls, "cost": _money(seen.cost)} for seen in finding.features
+        ],
+        "baseline": None if finding.baseline is None else _compared(finding.baseline),
+        "suppression": None if finding.suppression is None else _suppressed(finding.suppression),
     }
+
+
+def _compared(before: Compared) -> Object:
+    return {
+        "standing": before.standing.value,
+        "calls": before.calls,
+        "cost": _money(before.cost),
+        "unattributed_cost": _money(before.unattributed_cost),
+        "share": before.share,
+        "grown_cost": _money(before.grown_cost),
+    }
+
+
+def _suppressed(part: Suppressed) -> Object:
+    return {
+        "by": list(part.by),
+        "calls": part.calls,
+        "cost": _money(part.cost),
+        "unattributed_calls": part.unattributed_calls,
+        "unattributed_cost": _money(part.unattributed_cost),
+        "recoverable_cost": _money(part.recoverable_cost),
+        "unmetered_calls": part.unmetered_calls,
+        "is_whole": part.is_whole,
+    }
+
+
+def _suppression(line: SuppressionLine, *, positions: bool) -> Object:
+    entry = line.entry
+    written: Object = {
+        "rule": entry.rule,
+        "service": entry.service,
+        "hop": entry.hop,
+        "operation": entry.operation,
+        "tenant": entry.tenant,
+        "reason": entry.reason,
+        "owner": entry.owner,
+        "expires": None if entry.expires is None else entry.expires.isoformat(),
+        "max_usd": None if entry.max_cost is None else _money(entry.max_cost),
+        "state": line.state.value,
+        "findings": list(line.findings),
+        "calls": line.calls,
+        "cost": _money(line.cost),
+    }
+    return {**written, "place": entry.place} if positions else written
+
+
+def _baseline(used: BaselineUse, *, positions: bool) -> Object:
+    said: Object = {
+        "tolerance": used.tolerance,
+        "is_updated": used.is_updated,
+        "gone": [
+            {
+                "rule": gone.rule,
+                "hop": _hop(gone.hop),
+                "operation": gone.operation,
+                "calls": gone.calls,
+                "unattributed_cost": _money(gone.unattributed_cost),
+                "share": gone.share,
+            }
+            for gone in used.gone
+        ],
+        "unchecked_rules": list(used.unchecked_rules),
+        "unchecked_services": list(used.unchecked_services),
+    }
+    return {"path": used.path, **said} if positions else said
 
 
 def _sample(sample: Sample, *, positions: bool) -> Object:
     span: Object = {"trace_id": sample.trace_id, "span_id": sample.span_id}
-    return {**span, "input": sample.input, "line": sample.line} if positions else span
+    if not positions:
+        return span
+    code: Json = None if sample.code is None else {"file": sample.code.file, "line": sample.code.line}
+    return {**span, "input": sample.input, "line": sample.line, "code": code}
 
 
 def _repair(repair: Repair) -> Object:
@@ -234,6 +327,8 @@ def _gate(gate: Gate) -> Object:
             for check in gate.checks
         ],
         "warnings": list(gate.warnings),
+        "known": _amount(gate.known),
+        "suppressed": _amount(gate.suppressed),
     }
 
 

@@ -20,6 +20,7 @@ from auditor.model.report import (
     Finding,
     Gate,
     GateCheck,
+    GoneFinding,
     Hop,
     HopKind,
     InputSummary,
@@ -29,19 +30,24 @@ from auditor.model.report import (
     Report,
     TenantKey,
 )
+from auditor.model.stakes import stakes_of
 from auditor.report.wording import (
     HOP_WORDS,
     NAME_LIMIT,
     PROSE_LIMIT,
+    baseline_counts,
+    compared,
     count,
     day_range,
     escape,
+    excused,
     headline,
     left_out,
     measured,
     money_range,
     percent,
     sentence,
+    suppression,
     unread_key,
     visible,
 )
@@ -126,6 +132,9 @@ def _render(report: Report, rows: int) -> str:
         _keys(report, rows) if unread_key(report) else [],
         _losing(report, rows),
         _others(report, rows),
+        _folded("Known, in the baseline", _apart([finding.is_known for finding in report.findings], report, rows)),
+        _folded("Suppressed", _apart([finding.is_suppressed for finding in report.findings], report, rows)),
+        _decisions(report, rows),
         _repairs(report, rows),
         _folded("Evidence and remedies", _evidence(report, rows)),
         _folded("Tenants", _tenants(report, rows)),
@@ -179,11 +188,18 @@ def _amounts(report: Report) -> Lines:
     missing = left_out(report, between=" to ")
     if missing:
         lines += [*([""] if lines else []), f"Not in these figures: {', '.join(missing)}."]
+    left = excused(report.gate)
+    if left:
+        lines += [*([""] if lines else []), f"Not in the verdict: {left}."]
     return lines
 
 
 def _losing(report: Report, rows: int) -> Lines:
-    ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if finding.unattributed_calls]
+    ranked = [
+        (rank, finding)
+        for rank, finding in enumerate(report.findings, 1)
+        if finding.unattributed_calls and finding.is_open
+    ]
     if not ranked:
         return []
     cells = [
@@ -221,7 +237,11 @@ def _losing(report: Report, rows: int) -> Lines:
 
 
 def _others(report: Report, rows: int) -> Lines:
-    ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if not finding.unattributed_calls]
+    ranked = [
+        (rank, finding)
+        for rank, finding in enumerate(report.findings, 1)
+        if not finding.unattributed_calls and finding.is_open
+    ]
     if not ranked:
         return []
     cells = [
@@ -255,6 +275,57 @@ def _others(report: Report, rows: int) -> Lines:
     return ["**Also found, tenant known**", "", *_table(headers, 3, cells, words=2)]
 
 
+def _apart(chosen: Sequence[bool], report: Report, rows: int) -> Lines:
+    """Write the findings that the gate does not look at."""
+    ranked = [
+        (rank, finding)
+        for rank, (finding, is_chosen) in enumerate(zip(report.findings, chosen, strict=True), 1)
+        if is_chosen
+    ]
+    if not ranked:
+        return []
+    cells = [
+        (
+            str(rank),
+            code(finding.rule),
+            _route(finding),
+            count(finding.unattributed_calls or finding.calls),
+            in_dollars(stakes_of(finding).shown_cost),
+            percent(finding.share),
+            HOP_WORDS[finding.hop.kind],
+            finding.confidence.value,
+        )
+        for rank, finding in ranked[:rows]
+    ]
+    rest = [finding for _, finding in ranked[rows:]]
+    if rest:
+        calls = count(sum(finding.unattributed_calls or finding.calls for finding in rest))
+        spend = in_dollars(sum(stakes_of(finding).shown_cost for finding in rest))
+        cells.append(("", f"… and {len(rest):,} more", "", calls, spend, "", "", ""))
+    return _table(("#", "rule", "route", "calls", "spend", "share", "hop", "confidence"), 3, cells, words=2)
+
+
+def _decisions(report: Report, rows: int) -> Lines:
+    """Write what was decided on findings: the suppressions of the settings, and the baseline."""
+    lines = _items(report.suppressions, lambda line: f"- {line.state.value}: {prose(suppression(line))}", rows)
+    if lines:
+        lines = ["**Suppressions**", "", *lines]
+    used = report.baseline
+    if used is not None:
+        written = ", written by this run" if used.is_updated else ""
+        said = f"**Baseline** {code(used.path)}{written}: {baseline_counts(report)}"
+        lines += [*([""] if lines else []), said]
+        if used.gone:
+            lines += ["", *_items(used.gone, _gone, rows)]
+    return lines
+
+
+def _gone(entry: GoneFinding) -> str:
+    operation = f" ({code(entry.operation, 32)})" if entry.operation else ""
+    was = prose(f"was {in_dollars(entry.unattributed_cost)}, {percent(entry.share)}")
+    return f"- gone: {code(entry.rule)} at {_place(entry.hop)}{operation}, {was}"
+
+
 def _repairs(report: Report, rows: int) -> Lines:
     if not report.plan:
         return []
@@ -280,7 +351,9 @@ def _evidence(report: Report, rows: int) -> Lines:
     lines: Lines = []
     for rank, finding in enumerate(report.findings[:rows], 1):
         lines.append(f"- **{rank}** {code(finding.rule)} {prose(finding.title)}")
-        below = [prose(text) for text in finding.evidence[:rows]]
+        stands = compared(finding)
+        below = [prose(stands)] if stands else []
+        below += [prose(text) for text in finding.evidence[:rows]]
         below += [
             f"for example span {code(sample.span_id)} of trace {code(sample.trace_id)}, "
             f"{code(sample.input)} line {sample.line:,}"

@@ -15,11 +15,15 @@ from rich.console import Console
 from rich.text import Text
 
 from auditor.model.money import in_dollars
-from auditor.model.report import Finding, GateCheck, Hop, HopKind, Report
+from auditor.model.report import Finding, GateCheck, Hop, HopKind, Report, SuppressionState
+from auditor.model.stakes import stakes_of
 from auditor.report.wording import (
     HOP_WORDS,
+    baseline_counts,
+    compared,
     count,
     day_range,
+    excused,
     headline,
     inputs_named,
     left_out,
@@ -27,6 +31,7 @@ from auditor.report.wording import (
     money_range,
     percent,
     sentence,
+    suppression,
     unread_key,
     verdict,
     visible,
@@ -109,6 +114,8 @@ class _Page:
             return
         yield self._losing(report)
         yield self._others(report)
+        yield self._apart("Known, in the baseline", report, [finding.is_known for finding in report.findings])
+        yield self._apart("Suppressed", report, [finding.is_suppressed for finding in report.findings])
         yield self._repairs(report)
         yield [
             *self._tenants(report),
@@ -117,6 +124,7 @@ class _Page:
             *self._joins(report),
         ]
         yield [*self._rejected(report), *self._rules(report), *self._notes(report)]
+        yield self._decisions(report)
         yield self._gate(report)
 
     def _summary(self, report: Report) -> Block:
@@ -134,6 +142,7 @@ class _Page:
             *self._rejected(report),
             *self._rules(report),
             *self._notes(report),
+            *self._decisions(report),
             *([] if gate.passed and not gate.warnings else self._gate(report)),
         ]
 
@@ -167,6 +176,9 @@ class _Page:
             parts.append(Text(f"internal {in_dollars(totals.internal.cost)}, in no share", _ABOUT))
         if report.findings or totals.internal.calls:
             lines += self._indented(parts, gap="   ")
+        left = excused(report.gate)
+        if left:
+            lines += self._indented([Text(f"not in the verdict: {left}", _ABOUT)])
         if totals.conflict.calls:
             lines += self._indented(
                 [
@@ -186,7 +198,11 @@ class _Page:
 
     def _losing(self, report: Report) -> Block:
         """Show the findings that hold unattributed calls, by dollars."""
-        ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if finding.unattributed_calls]
+        ranked = [
+            (rank, finding)
+            for rank, finding in enumerate(report.findings, 1)
+            if finding.unattributed_calls and finding.is_open
+        ]
         rows = [_losing_row(rank, finding) for rank, finding in ranked[:MOST_FINDINGS]]
         rest = [finding for _, finding in ranked[MOST_FINDINGS:]]
         if rest:
@@ -211,7 +227,11 @@ class _Page:
 
     def _others(self, report: Report) -> Block:
         """Show the findings whose calls have a tenant: the wrong one, or no usage."""
-        ranked = [(rank, finding) for rank, finding in enumerate(report.findings, 1) if not finding.unattributed_calls]
+        ranked = [
+            (rank, finding)
+            for rank, finding in enumerate(report.findings, 1)
+            if not finding.unattributed_calls and finding.is_open
+        ]
         rows = [_other_row(rank, finding) for rank, finding in ranked[:MOST_FINDINGS]]
         rest = [finding for _, finding in ranked[MOST_FINDINGS:]]
         if rest:
@@ -224,6 +244,50 @@ class _Page:
                 )
             )
         return self._table("Also found, tenant known", ("calls", "spend", "unmetered"), rows) if rows else []
+
+    def _apart(self, title: str, report: Report, chosen: Sequence[bool]) -> Block:
+        """Show the findings that the gate does not look at."""
+        ranked = [
+            (rank, finding)
+            for rank, (finding, is_chosen) in enumerate(zip(report.findings, chosen, strict=True), 1)
+            if is_chosen
+        ]
+        rows = [_row(rank, finding, _stakes(finding)) for rank, finding in ranked[:MOST_FINDINGS]]
+        rest = [finding for _, finding in ranked[MOST_FINDINGS:]]
+        if rest:
+            shares = [finding.share for finding in rest if finding.share is not None]
+            rows.append(
+                _rest_row(
+                    len(rest),
+                    count(sum(finding.unattributed_calls or finding.calls for finding in rest)),
+                    in_dollars(sum(stakes_of(finding).shown_cost for finding in rest)),
+                    percent(fsum(shares) if shares else None),
+                )
+            )
+        return self._table(title, ("calls", "spend", "share"), rows) if rows else []
+
+    def _decisions(self, report: Report) -> Block:
+        """Show what was decided on findings: the suppressions of the settings, and the baseline."""
+        lines: Block = []
+        for number, line in enumerate(report.suppressions):
+            style = _BAD if line.state in {SuppressionState.EXPIRED, SuppressionState.EXCEEDED} else _ABOUT
+            text = Text.assemble((f"{line.state.value} ", style), sentence(suppression(line)))
+            lines += self._labelled("" if number else "Suppressions", [text])
+        if report.baseline is not None:
+            written = ", written by this run" if report.baseline.is_updated else ""
+            text = Text(f"{visible(report.baseline.path)}{written}: {baseline_counts(report)}")
+            lines += self._labelled("Baseline", [text])
+            for gone in report.baseline.gone[:MOST_LINES]:
+                was = f"was {in_dollars(gone.unattributed_cost)}, {percent(gone.share)}"
+                operation = f" ({visible(gone.operation, 32)})" if gone.operation else ""
+                about = f"gone: {visible(gone.rule, 32)} at {_hop_place(gone.hop)}{operation}, {was}"
+                lines += self._labelled("", [Text(about, _GOOD)])
+            rest = len(report.baseline.gone) - MOST_LINES
+            if rest > 0:
+                lines += self._labelled("", [Text(f"… and {rest:,} more gone", _ABOUT)])
+            if report.baseline.gone:
+                lines += self._labelled("", [Text("--update-baseline takes what is gone out of it", _ABOUT)])
+        return lines
 
     def _repairs(self, report: Report) -> Block:
         if not report.plan:
@@ -456,12 +520,20 @@ def _other_row(rank: int, finding: Finding) -> _Row:
     return _row(rank, finding, (count(finding.calls), in_dollars(finding.cost), count(finding.unmetered_calls)))
 
 
+def _stakes(finding: Finding) -> tuple[str, ...]:
+    calls = finding.unattributed_calls or finding.calls
+    return count(calls), in_dollars(stakes_of(finding).shown_cost), percent(finding.share)
+
+
 def _row(rank: int, finding: Finding, numbers: tuple[str, ...]) -> _Row:
     below = None
     if finding.unmetered_calls:
         estimate = finding.unmetered_estimate
         about = f", about {money_range(estimate)}" if estimate else ""
         below = Text(f"{count(finding.unmetered_calls, 'call')} unmetered{about}", _WARN)
+    stands = compared(finding)
+    if stands:
+        below = Text(stands, _BAD).append_text(Text("; ").append_text(below) if below else Text())
     return _Row(
         rank=str(rank),
         name=Text(visible(finding.rule, 32)),

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 
 from auditor.model.money import PICO, in_dollars
-from auditor.model.report import Gate, GateCheck, GateUnit, HopKind, InputSummary, Range, Report
+from auditor.model.report import (
+    Finding,
+    Gate,
+    GateCheck,
+    GateUnit,
+    HopKind,
+    InputSummary,
+    Range,
+    Report,
+    Standing,
+    SuppressionLine,
+)
 
 NAME_LIMIT = 64
 """Characters of a name from a file that are shown; the report as JSON has all of them."""
@@ -163,6 +174,47 @@ def left_out(report: Report, between: str = DASH) -> tuple[str, ...]:
     if rejected:
         parts.append(f"{count(rejected, 'record')} rejected")
     return tuple(parts)
+
+
+def excused(gate: Gate) -> str:
+    """Say how much of what has no tenant is left out of the verdict; empty where nothing is."""
+    parts = [
+        f"{in_dollars(amount.cost)} {what}"
+        for amount, what in ((gate.known, "known, in the baseline"), (gate.suppressed, "suppressed"))
+        if amount.calls
+    ]
+    return " and ".join(parts)
+
+
+def compared(finding: Finding) -> str:
+    """Say how a finding that the gate looks at stands against the baseline, and what of it is suppressed."""
+    parts = []
+    before, part = finding.baseline, finding.suppression
+    if before is not None and before.standing is Standing.NEW:
+        parts.append("new, not in the baseline")
+    if before is not None and before.standing is Standing.GROWN:
+        was = in_dollars(before.unattributed_cost or before.cost)
+        parts.append(f"grown: in the baseline {count(before.calls, 'call')}, {was}, {percent(before.share)}")
+    if part is not None and not part.is_whole:
+        parts.append(f"{in_dollars(part.unattributed_cost or part.cost)} of it suppressed")
+    return "; ".join(parts)
+
+
+def suppression(line: SuppressionLine) -> str:
+    """Say what a suppression does, who answers for it, and why it is there."""
+    entry = line.entry
+    ends = f"until {entry.expires.isoformat()}" if entry.expires else ""
+    most = f"at most {in_dollars(entry.max_cost)}" if entry.max_cost is not None else ""
+    matched = f"{in_dollars(line.cost)} on {count(line.calls, 'call')}" if line.findings else "matches nothing"
+    told = [part for part in (matched, ends, most, entry.owner) if part]
+    return f"{entry.about}: {', '.join(told)}: {entry.reason}"
+
+
+def baseline_counts(report: Report) -> str:
+    """Say how many findings are in the baseline and how many are not."""
+    standings = [finding.baseline.standing for finding in report.findings if finding.baseline is not None]
+    gone = len(report.baseline.gone) if report.baseline else 0
+    return ", ".join([*(f"{standings.count(standing):,} {standing.value}" for standing in Standing), f"{gone:,} gone"])
 
 
 def inputs_named(inputs: tuple[InputSummary, ...], most: int = 3) -> tuple[str, ...]:

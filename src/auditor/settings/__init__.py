@@ -18,6 +18,7 @@ from auditor.settings.nouns import (
     Limits,
     RuleSettings,
     Settings,
+    Vocabulary,
 )
 from auditor.settings.resolve import require_known_rules, resolve
 
@@ -34,6 +35,7 @@ __all__ = [
     "Limits",
     "RuleSettings",
     "Settings",
+    "Vocabulary",
     "find_file",
     "require_known_rules",
     "resolve",

@@ -24,8 +24,12 @@ from auditor.settings.values import (
 )
 
 PREFIX = "AUDITOR_"
-OTHER_VARIABLES = ("AUDITOR_CONFIG", "AUDITOR_DEBUG", "AUDITOR_FORMAT")
-"""Variables of ours that are not settings: which file to read, what to do with a crash, what to write."""
+TODAY = "AUDITOR_TODAY"
+OTHER_VARIABLES = ("AUDITOR_CONFIG", "AUDITOR_DEBUG", "AUDITOR_FORMAT", TODAY)
+"""Variables of ours that are no settings: the file to read, what a crash prints, what to write, the day that it is."""
+
+_NAMED_IN_VARIABLES = frozenset({"internal", "vocabulary"})
+"""Sections whose keys would say too little without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Entry:
     def variable(self) -> str:
         """The environment variable of this setting."""
         section, _, name = self.key.rpartition(".")
-        lead = "INTERNAL_" if section == "internal" else ""
+        lead = f"{section.upper()}_" if section in _NAMED_IN_VARIABLES else ""
         return f"{PREFIX}{lead}{name.upper()}"
 
     @property
@@ -58,6 +62,38 @@ class Entry:
         if isinstance(value, tuple):
             return "[" + ", ".join(quote(part) for part in value) + "]"
         return quote(self.show(value))
+
+
+OWN_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "user": "the person who caused the call",
+        "session": "the session or conversation",
+        "workflow": "the run of a workflow",
+        "request_id": "the request, the same on both sides of a hop",
+        "message_id": "the message or job, the same on both sides of a queue",
+        "batch_id": "the batch that the call belongs to",
+        "environment": "production, staging …",
+        "feature": "the feature of the product",
+        "credential": "the API key, by a name or a hash of it",
+        "metadata": "a JSON object that may hold any of these",
+        "operation": "what the span does: chat, embeddings, invoke_agent …",
+        "provider": "the model provider",
+        "request_model": "the model that was asked for",
+        "response_model": "the model that answered",
+        "response_id": "the id that the provider gave the answer",
+        "streamed": "whether the answer was streamed",
+        "service_tier": "the tier that decides the price",
+        "input_tokens": "tokens sent, cached ones included",
+        "output_tokens": "tokens received, reasoning included",
+        "cache_read": "tokens read from the provider's cache",
+        "cache_write": "tokens written to the provider's cache",
+        "total_tokens": "all tokens; only a check",
+        "reasoning_tokens": "the part of the output that was reasoning",
+        "usage_details": "a JSON object of token counts",
+        "reported_cost": "the cost in US dollars, as something before us worked it out",
+    }
+)
+"""Concepts of the vocabulary that a user may add keys to, and what such a key holds."""
 
 
 ENTRIES: tuple[Entry, ...] = (
@@ -121,6 +157,25 @@ ENTRIES: tuple[Entry, ...] = (
         "--strict",
     ),
     Entry("exit_zero", read_flag, False, "A failed gate is shown but does not fail the run.", "--exit-zero"),
+    Entry(
+        "baseline",
+        read_path,
+        None,
+        "A file with the leaks that are known: they are shown and do not fail the gate, new ones do.",
+        "--baseline",
+    ),
+    Entry(
+        "baseline_tolerance",
+        read_share,
+        Decimal("0.10"),
+        "How much larger a known leak may get at equal traffic, as a share of its amount; none: any amount.",
+        "--baseline-tolerance",
+        show_share,
+    ),
+    *(
+        Entry(f"vocabulary.{concept}", read_names, (), f"Attributes of your own that hold {what}.")
+        for concept, what in OWN_KEYS.items()
+    ),
     Entry(
         "internal.environments",
         read_names,

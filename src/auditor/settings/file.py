@@ -93,9 +93,12 @@ def _check(content: Mapping[str, object], path: Path) -> None:
     if first.validator == "additionalProperties":
         unknown = min(set(first.instance) - set(first.schema.get("properties", ())))
         name = f"{place}.{unknown}" if place else unknown
-        raise SettingsError(
-            f"{path}: unknown key {name}", hint=_suggest(name, tuple(first.schema.get("properties", ())))
-        )
+        elsewhere = first.schema.get("x-elsewhere", {}).get(unknown)
+        hint = f"did you mean {elsewhere}?" if elsewhere else _suggest(name, tuple(first.schema.get("properties", ())))
+        raise SettingsError(f"{path}: unknown key {name}", hint=hint)
+    if first.validator == "required":
+        missing = min(set(first.validator_value) - set(first.instance))
+        raise SettingsError(f"{path}: {place} has no {missing}", hint=first.schema.get("x-required", {}).get(missing))
     expected = first.schema.get("x-expected", first.message)
     value = first.instance
     raise SettingsError(f"{path}: {place} is {shown(value)}, expected {expected}")

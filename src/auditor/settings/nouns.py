@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
 from auditor.model.report import Confidence
+from auditor.model.suppression import Suppression
 
 INTERNAL_ENVIRONMENTS = (
     "staging",
@@ -73,6 +75,45 @@ NO_LIMITS = Limits(None, None, None, None, None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Attributes of the user's own, by what they say; they come before the built-in keys of the same concept.
+
+    Each field is named like a concept of the vocabulary tables. The tenant has a setting of its own, ``tenant_keys``.
+    """
+
+    user: tuple[str, ...] = ()
+    session: tuple[str, ...] = ()
+    workflow: tuple[str, ...] = ()
+    request_id: tuple[str, ...] = ()
+    message_id: tuple[str, ...] = ()
+    batch_id: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    feature: tuple[str, ...] = ()
+    credential: tuple[str, ...] = ()
+    metadata: tuple[str, ...] = ()
+    operation: tuple[str, ...] = ()
+    provider: tuple[str, ...] = ()
+    request_model: tuple[str, ...] = ()
+    response_model: tuple[str, ...] = ()
+    response_id: tuple[str, ...] = ()
+    streamed: tuple[str, ...] = ()
+    service_tier: tuple[str, ...] = ()
+    input_tokens: tuple[str, ...] = ()
+    output_tokens: tuple[str, ...] = ()
+    cache_read: tuple[str, ...] = ()
+    cache_write: tuple[str, ...] = ()
+    total_tokens: tuple[str, ...] = ()
+    reasoning_tokens: tuple[str, ...] = ()
+    usage_details: tuple[str, ...] = ()
+    reported_cost: tuple[str, ...] = ()
+
+    @property
+    def by_concept(self) -> Mapping[str, tuple[str, ...]]:
+        """The keys that were declared, by concept."""
+        return MappingProxyType({name: keys for name in self.__slots__ if (keys := getattr(self, name))})
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSettings:
     """What the user says about one rule."""
 
@@ -94,6 +135,7 @@ class Settings:
     """One of ``ROLLUPS``: ``request`` counts a tenant on an ancestor of the same trace as carried."""
     placeholders: tuple[str, ...] = ()
     """Values that are not tenants, besides the built-in ones."""
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
     internal: Internal = field(default_factory=Internal)
     gate: Limits = field(default_factory=Limits)
     fail_on: Confidence | None = None
@@ -106,6 +148,13 @@ class Settings:
     hash_ids: bool = False
     strict: bool = False
     exit_zero: bool = False
+    baseline: Path | None = None
+    """Leaks that are known and do not fail."""
+    baseline_tolerance: Decimal | None = Decimal("0.10")
+    """Growth of a known leak that is let through, as a share of its amount at today's traffic; ``None``: any."""
+    suppressions: tuple[Suppression, ...] = ()
+    today: date | None = None
+    """The day that it is, for what expires; ``None``: the clock's, in UTC."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where each value came from, by key: a flag, a variable, a file, or ``default``."""
     file: Path | None = field(default=None, compare=False)
@@ -120,4 +169,6 @@ class Settings:
     def without_gate(self) -> Settings:
         """Return the same settings with every limit off, for commands that give no verdict."""
         rules = {rule_id: replace(rule, fail_on=None) for rule_id, rule in self.rules.items()}
-        return replace(self, gate=NO_LIMITS, fail_on=None, rules=MappingProxyType(rules))
+        return replace(
+            self, gate=NO_LIMITS, fail_on=None, rules=MappingProxyType(rules), baseline=None, suppressions=()
+        )

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from auditor.errors import SettingsError
-from auditor.settings.entries import ENTRIES, OTHER_VARIABLES, PREFIX, Entry
+from auditor.settings.entries import ENTRIES, OTHER_VARIABLES, PREFIX, TODAY, Entry
 from auditor.settings.file import find_file, read_file, table_of
-from auditor.settings.nouns import Internal, Limits, RuleSettings, Settings
-from auditor.settings.values import NONE, read_confidence, shown
+from auditor.settings.nouns import Internal, Limits, RuleSettings, Settings, Vocabulary
+from auditor.settings.suppressions import read_suppressions, require_known_rule
+from auditor.settings.values import NONE, read_confidence, read_date, shown
 
 Value = TypeVar("Value")
 
@@ -42,15 +43,19 @@ def resolve(
         values[entry.key], origins[entry.key] = _value(entry, flags, environment, content, path)
     if origins["strict"] == "default" and environment.get("CI", "").lower() not in {"", "0", "false"}:
         values["strict"], origins["strict"] = True, "default where CI is set"
+    _require_one_meaning(values, origins)
     rules = dict(_rules(content, values["fail_on"], origins, path))
     for rule_id, level in table_of(flags.get("rules")).items():
         known = rules.get(rule_id, RuleSettings(fail_on=None))
         rules[rule_id] = replace(known, fail_on=_read(read_confidence, level, f"--fail-on {rule_id}={level}"))
         origins[f"rules.{rule_id}.fail_on"] = "flag --fail-on"
     return Settings(
+        vocabulary=Vocabulary(**_section("vocabulary", values)),  # type: ignore[arg-type]  # read by ENTRIES' readers
         internal=Internal(**_section("internal", values)),  # type: ignore[arg-type]  # read by ENTRIES' readers
         gate=Limits(**_section("gate", values)),  # type: ignore[arg-type]  # read by ENTRIES' readers
         rules=MappingProxyType(rules),
+        suppressions=tuple(read_suppressions(content, path)),
+        today=_read(read_date, environment[TODAY], TODAY) if environment.get(TODAY) else None,
         origins=MappingProxyType(origins),
         file=path,
         notices=tuple(_strangers(environment)),
@@ -60,6 +65,19 @@ def resolve(
 
 def _section(name: str, values: Mapping[str, object]) -> dict[str, object]:
     return {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{name}.")}
+
+
+def _require_one_meaning(values: Mapping[str, object], origins: Mapping[str, str]) -> None:
+    """Refuse an attribute that is to mean two things: only the first could count, and silently."""
+    meanings: dict[str, str] = {}
+    for key in ("tenant_keys", *(entry.key for entry in ENTRIES if entry.key.startswith("vocabulary."))):
+        for attribute in cast("tuple[str, ...]", values[key]):
+            other = meanings.setdefault(attribute, key)
+            if other != key:
+                raise SettingsError(
+                    f"{origins[key]}: {key} names {shown(attribute)}, which {other} ({origins[other]}) names too",
+                    hint="an attribute can say one thing only",
+                )
 
 
 def _value(
@@ -137,3 +155,5 @@ def require_known_rules(settings: Settings, known: Iterable[str]) -> None:
                 f"{places[0] if places else 'settings'}: there is no rule {rule_id}",
                 hint=f"did you mean {close[0]}?" if close else "`audit rules` lists them",
             )
+    for entry in settings.suppressions:
+        require_known_rule(entry, ids)

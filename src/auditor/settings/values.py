@@ -6,6 +6,7 @@ Every reader raises ``ValueError`` saying what it expected.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def read_flag(value: object) -> bool:
     if text in {"0", "false", "no", "off", ""}:
         return False
     raise ValueError("expected true or false")
+
+
+def read_date(value: object) -> date:
+    """Read a day as TOML or ISO 8601 writes it; raises ``ValueError`` on anything else."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return datetime.strptime(str(value).strip(), "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError as error:
+        raise ValueError("expected a day such as 2027-01-31") from error
 
 
 def read_names(value: object) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ import numpy as np
 
 from auditor.model.audited import AuditedCalls
 from auditor.model.case import Case
-from auditor.model.report import Finding, HopKind, Sample
+from auditor.model.report import FeatureSeen, Finding, HopKind, Sample
 from auditor.model.spans import I64
 from auditor.rule import Diagnosis, Rule
+from auditor.summarise.parts import features_of
 from auditor.summarise.totals import estimate, share_of
 
 SAMPLES = 3
@@ -39,12 +40,36 @@ def build_findings(
     sample: Callable[[int], Sample],
 ) -> tuple[Finding, ...]:
     """Merge cases into findings, most dollars first; ``sample`` tells where a call can be read."""
+    groups = _groups(blamed)
+    features = features_of(finding_of_call(blamed, case_of_call), calls)
+    findings = [
+        _finding(key, entries, calls, case_of_call, audited_spend, sample, features.get(number, ()))
+        for number, (key, entries) in enumerate(groups.items())
+    ]
+    return tuple(sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id)))
+
+
+def _groups(blamed: Sequence[Blamed]) -> dict[_Key, list[Blamed]]:
     groups: dict[_Key, list[Blamed]] = defaultdict(list)
     for entry in blamed:
         hop = entry.diagnosis.hop
         groups[entry.rule.id, hop.source, hop.target, hop.kind, entry.case.operation].append(entry)
-    findings = [_finding(key, entries, calls, case_of_call, audited_spend, sample) for key, entries in groups.items()]
-    return tuple(sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id)))
+    return groups
+
+
+def finding_ids(blamed: Sequence[Blamed]) -> list[str]:
+    """Ids of the findings that the cases make, by their number in ``finding_of_call``."""
+    return [_id(key) for key in _groups(blamed)]
+
+
+def finding_of_call(blamed: Sequence[Blamed], case_of_call: I64) -> I64:
+    """Number of the finding of each call; -1 for a call in none."""
+    of_case = np.full(int(case_of_call.max(initial=-1)) + 2, -1, dtype=np.int64)
+    for number, entries in enumerate(_groups(blamed).values()):
+        of_case[[entry.case.number for entry in entries]] = number
+    # Calls of no case have the number -1: the last entry, which belongs to none.
+    found: I64 = of_case[case_of_call]
+    return found
 
 
 def _finding(
@@ -54,6 +79,7 @@ def _finding(
     case_of_call: I64,
     audited_spend: int,
     sample: Callable[[int], Sample],
+    features: tuple[FeatureSeen, ...],
 ) -> Finding:
     entries = sorted(entries, key=lambda entry: (-entry.case.cost, -entry.case.calls, entry.case.key))
     cases = [entry.case for entry in entries]
@@ -91,6 +117,7 @@ def _finding(
         samples=tuple(sample(call) for call in chosen[:SAMPLES]),
         also_fits=tuple(sorted({name for entry in entries for name in entry.also_fits})),
         remedy=min(remedies, key=lambda text: (-remedies[text], text)) if remedies else rule.remedy,
+        features=features,
     )
 
 

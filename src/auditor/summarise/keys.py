@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 
+from auditor.model.lexicon import is_technical
 from auditor.model.report import CandidateKey, TenantKey
 from auditor.model.spans import SampledSpan
 
@@ -17,14 +18,6 @@ _LIKE_A_TENANT = re.compile(
     r"|merchant|subscriber|team",
     re.IGNORECASE,
 )
-_TECHNICAL = re.compile(
-    r"^(asgi|async|aws|azure|celery|client\.address|cloud|code|container|db|device|embedding|enduser|error|event"
-    r"|exception|faas|flask|gcp|gen_ai|host|http|input|k8s|langfuse|langgraph|langsmith|litellm|llm|log|logfire"
-    r"|messaging|ml_?flow|net|network|openai|openinference|os|otel|output|peer|process|rpc|sampling|server|service"
-    r"|telemetry|thread|tool|traceloop|url|user_agent|wsgi)([._]|$)",
-    re.IGNORECASE,
-)
-"""Attributes that instrumentations set about the technique of a request, not about its customer."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][\w.:@-]{1,63}")
 _MEASURE = re.compile(r"true|false|[-+]?\d+(\.\d+)?", re.IGNORECASE)
 
@@ -53,7 +46,7 @@ def candidate_keys(
     values: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in spans:
         for key, value in entry.attributes:
-            if not _TECHNICAL.match(key):
+            if not is_technical(key):
                 values[key][value] += 1
     tenants = set(known_tenants)
     ranked = []

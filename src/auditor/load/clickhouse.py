@@ -1,0 +1,336 @@
+"""The table ``otel_traces`` of the Collector's ClickHouse exporter, as JSONEachRow and as FORMAT JSON.
+
+Columns: ``exporter/clickhouseexporter/internal/sqltemplates`` of open-telemetry/opentelemetry-collector-contrib. In
+maps every value is a text, lists among them as JSON; with the exporter's JSON type attributes are nested by the dots
+of their names. Older versions write kinds and states as ``SPAN_KIND_CLIENT`` and ``STATUS_CODE_ERROR``, and the
+scope among the attributes. ``Timestamp`` is the start, without a zone: UTC is assumed. ``Duration`` is in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import orjson
+
+from auditor.load.builder import BatchBuilder, ResourceFacts, text_of
+from auditor.load.moments import LAST_NS, SECOND, iso_nanoseconds
+from auditor.load.otlp_types import KeyValue, Span, Status
+from auditor.load.otlp_values import ABSENT, UNDECODABLE
+from auditor.load.plain_values import SHORT, attributes_of, raw_of
+from auditor.load.span_writer import KINDS, SpanWriter, plain_reason
+
+NEEDED = ("TraceId", "SpanId", "Timestamp", "SpanAttributes")
+"""Columns without which nothing can be said."""
+SCOPE_KEYS = ("otel.scope.name", "otel.library.name")
+CACHED_RESOURCES = 1 << 14
+CACHED_TEXT = 32
+"""Longest text that is worth remembering."""
+CACHED_TEXTS = 1 << 16
+NESTED_DEPTH = 16
+OPENING = ord("{")
+DIGITS = 9
+
+
+class Row(msgspec.Struct, gc=False):
+    """The columns that an audit needs."""
+
+    TraceId: str | None = None
+    SpanId: str | None = None
+    ParentSpanId: str | None = None
+    SpanName: str | None = None
+    SpanKind: str | None = None
+    ServiceName: str | None = None
+    ScopeName: str | None = None
+    StatusCode: str | None = None
+    Timestamp: str | int | float | None = None
+    Duration: str | int | float | None = None
+    ResourceAttributes: msgspec.Raw = ABSENT
+    SpanAttributes: dict[str, msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+    event_names: list[str] | None = msgspec.field(name="Events.Name", default=None)
+    event_attributes: list[dict[str, msgspec.Raw]] | None = msgspec.field(name="Events.Attributes", default=None)
+    link_traces: list[str] | None = msgspec.field(name="Links.TraceId", default=None)
+    link_spans: list[str] | None = msgspec.field(name="Links.SpanId", default=None)
+    Events: list[dict[str, Any]] | None = None
+    """With ``flatten_nested = 0`` the four columns above are two lists of objects."""
+    Links: list[dict[str, Any]] | None = None
+
+
+class Document(msgspec.Struct, gc=False):
+    """FORMAT JSON."""
+
+    data: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+
+
+_row = msgspec.json.Decoder(Row)
+_document = msgspec.json.Decoder(Document)
+_rows = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def is_clickhouse(value: Any) -> bool:
+    """Say whether the first JSON value of an input is a row of the table, or an answer in FORMAT JSON."""
+    if isinstance(value, dict) and isinstance(value.get("meta"), list) and isinstance(value.get("data"), list):
+        names = {entry.get("name") for entry in value["meta"] if isinstance(entry, dict)}
+        return {"TraceId", "SpanId"} <= names
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return isinstance(value, dict) and {"TraceId", "SpanId"} <= value.keys()
+
+
+class ClickHouseReader:
+    """Reads rows into a ``BatchBuilder``."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self.spans = TableSpans(builder)
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one row, or a document of rows; raises ``msgspec.DecodeError`` when it is not JSON."""
+        writer = self.spans.writer
+        with writer.record(line, byte):
+            for row in self._rows(record):
+                try:
+                    self._add(_row.decode(row))
+                except msgspec.ValidationError as error:
+                    writer.reject(plain_reason(error))
+
+    @staticmethod
+    def _rows(record: bytes | memoryview) -> Sequence[Any]:
+        head = bytes(record[:4096]).lstrip()
+        if head[:1] == b"[":
+            return _rows.decode(record)
+        if b'"meta"' not in head:
+            return (record,)
+        found = _document.decode(record).data
+        return (record,) if found is msgspec.UNSET else found
+
+    def _add(self, row: Row) -> None:
+        missing = [name for name in NEEDED if getattr(row, name) in (None, msgspec.UNSET)]
+        if missing:
+            self.spans.writer.reject(f"a row without {', '.join(missing)}")
+            return
+        spans = self.spans
+        attributes = row.SpanAttributes or {}
+        # A name that was cut at its dots has none; in a map almost every name has one.
+        nested = any("." not in key and _is_object(raw) for key, raw in attributes.items())
+        pairs = _flat(attributes, spans.codes) if nested else attributes.items()
+        spans.add(
+            row.TraceId or "",
+            row.SpanId or "",
+            row.ParentSpanId or "",
+            row.SpanName or "",
+            row.SpanKind or "",
+            row.StatusCode or "",
+            row.ScopeName or "",
+            nanoseconds_of(row.Timestamp),
+            duration_of(row.Duration),
+            spans.resource(row.ServiceName or "", bytes(row.ResourceAttributes)),
+            spans.known(pairs),
+            self._events(row),
+            _links(row),
+        )
+
+    def _events(self, row: Row) -> msgspec.Raw:
+        names = row.event_names or []
+        attributes: Sequence[Mapping[str, Any]] = row.event_attributes or []
+        if row.Events:
+            names = [text_of(event.get("Name")) for event in row.Events]
+            attributes = [
+                {key: raw_of(value) for key, value in given.items()} if isinstance(given, dict) else {}
+                for given in (event.get("Attributes") for event in row.Events)
+            ]
+        return self.spans.events(names, attributes) if names else ABSENT
+
+
+class TableSpans:
+    """Makes spans of the columns of a row, in whatever way these came."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self.writer = SpanWriter(builder)
+        self.codes = builder.lexicon.span_codes
+        self._resources: dict[Hashable, ResourceFacts] = {}
+        self._texts: dict[str, dict[str, KeyValue]] = {}
+        self._remembered = 0
+
+    def resource(self, service: str, raw: bytes) -> ResourceFacts:
+        """Read a resource that is written as JSON; the same one is read once."""
+        return self._resources.get((service, raw)) or self._new_resource(service, raw, object_of(raw))
+
+    def resource_of(self, service: str, keys: tuple[str, ...], values: tuple[str, ...]) -> ResourceFacts:
+        """Read a resource whose keys and values stand beside each other; the same one is read once."""
+        named = keys, values
+        return self._resources.get((service, named)) or self._new_resource(
+            service, named, dict(zip(keys, values, strict=True))
+        )
+
+    def _new_resource(self, service: str, named: Hashable, given: Mapping[str, Any]) -> ResourceFacts:
+        pairs = dict(_flat_values(given))
+        if service:
+            pairs.setdefault("service.name", service)
+        if len(self._resources) >= CACHED_RESOURCES:
+            self._resources.clear()
+        facts = self._resources[service, named] = self.writer.builder.resource(pairs.items())
+        return facts
+
+    def attribute(self, key: str, text: str) -> KeyValue:
+        """An attribute with a text; short texts are remembered, for they repeat."""
+        texts = self._texts.get(key)
+        if texts is None:
+            texts = self._texts[key] = {}
+        found = texts.get(text)
+        if found is None:
+            found = KeyValue(key, raw_of(text))
+            if len(text) <= CACHED_TEXT and self._remembered < CACHED_TEXTS:
+                self._remembered += 1
+                texts[text] = found
+        return found
+
+    def known(self, pairs: Iterable[tuple[str, Any]]) -> list[KeyValue]:
+        """Known attributes, and short ones of other keys; values are raw JSON."""
+        codes = self.codes
+        return [KeyValue(key, raw) for key, raw in pairs if key in codes or len(raw) <= SHORT]
+
+    def of_object(self, given: Mapping[str, Any]) -> list[KeyValue]:
+        """The same of attributes that were decoded, nested or not."""
+        return attributes_of(_flat_values(given), self.codes)
+
+    def events(self, names: Sequence[str], attributes: Sequence[Mapping[str, msgspec.Raw]]) -> msgspec.Raw:
+        """Events in the shape of OTLP: their names, and the known attributes."""
+        codes = self.codes
+        found = [
+            {
+                "name": name,
+                "attributes": [
+                    {"key": key, "value": raw}
+                    for key, raw in (attributes[number].items() if number < len(attributes) else ())
+                    if key in codes and len(raw)
+                ],
+            }
+            for number, name in enumerate(names)
+        ]
+        return msgspec.Raw(msgspec.json.encode(found))
+
+    def add(
+        self,
+        trace: str,
+        span: str,
+        parent: str,
+        name: str,
+        kind: str,
+        status: str,
+        scope: str,
+        start_ns: int,
+        duration_ns: int | None,
+        resource: ResourceFacts,
+        attributes: list[KeyValue],
+        events: msgspec.Raw,
+        links: msgspec.Raw,
+    ) -> None:
+        """Take a row over; a duration of ``None`` is a span that has not ended."""
+        if not scope:
+            scope = next((_text(pair.value) for pair in attributes if pair.key in SCOPE_KEYS), "")
+        self.writer.add(
+            resource,
+            scope,
+            Span(
+                traceId=trace,
+                spanId=span,
+                parentSpanId=parent,
+                name=name,
+                kind=KINDS.get(kind.upper().removeprefix("SPAN_KIND_"), 0),
+                startTimeUnixNano=start_ns,
+                endTimeUnixNano=0 if duration_ns is None else min(start_ns + duration_ns, LAST_NS),
+                attributes=attributes,
+                events=events,
+                links=links,
+                status=_FAILED if status.upper().removeprefix("STATUS_CODE_") == "ERROR" else _FINE,
+            ),
+        )
+
+
+_FAILED, _FINE = Status(2), Status()
+
+
+def nanoseconds_of(value: Any) -> int:
+    """A moment: text with or without a zone, seconds since 1970 as text or number, or nanoseconds; 0 for none."""
+    if isinstance(value, int) and LAST_NS // SECOND < value <= LAST_NS:
+        return value
+    text = str(value)
+    if found := iso_nanoseconds(text):
+        return found
+    whole, _, part = text.partition(".")
+    if not whole.isdecimal() or (part and not part.isdecimal()):
+        return 0
+    found = int(whole) * SECOND + int(part[:DIGITS].ljust(DIGITS, "0"))
+    return found if found <= LAST_NS else 0
+
+
+def duration_of(value: Any) -> int | None:
+    """Nanoseconds, quoted or not; ``None`` for none. A negative one (clocks) reads as 0."""
+    try:
+        return max(int(value), 0)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _links(row: Row) -> msgspec.Raw:
+    traces, spans = row.link_traces or [], row.link_spans or []
+    if row.Links:
+        traces = [text_of(link.get("TraceId")) for link in row.Links]
+        spans = [text_of(link.get("SpanId")) for link in row.Links]
+    return links_of(traces, spans)
+
+
+def links_of(traces: Sequence[str], spans: Sequence[str]) -> msgspec.Raw:
+    """Links in the shape of OTLP."""
+    if not traces:
+        return ABSENT
+    pairs = zip(traces, spans, strict=False)
+    return msgspec.Raw(msgspec.json.encode([{"traceId": trace, "spanId": span} for trace, span in pairs]))
+
+
+def _text(raw: msgspec.Raw) -> str:
+    try:
+        return text_of(orjson.loads(bytes(raw)))
+    except UNDECODABLE:
+        return ""
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """An object that may be written as JSON; empty for anything else."""
+    if isinstance(value, str | bytes):
+        try:
+            value = orjson.loads(value) if value else None
+        except UNDECODABLE:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _is_object(raw: msgspec.Raw) -> bool:
+    """Say so without copying what may be a prompt."""
+    return len(raw) > 0 and memoryview(raw)[0] == OPENING
+
+
+def _flat(attributes: Mapping[str, msgspec.Raw], codes: dict[str, int]) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Attributes that are nested by the dots of their names."""
+    for key, raw in attributes.items():
+        if not _is_object(raw):
+            yield key, raw
+            continue
+        try:
+            value = orjson.loads(bytes(raw))
+        except UNDECODABLE:
+            continue
+        for pair in attributes_of(_flat_values(value, f"{key}."), codes):
+            yield pair.key, pair.value
+
+
+def _flat_values(value: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, dict) and depth < NESTED_DEPTH:
+            yield from _flat_values(inner, f"{prefix}{key}.", depth + 1)
+        else:
+            yield prefix + key, inner

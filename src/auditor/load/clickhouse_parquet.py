@@ -1,0 +1,190 @@
+"""``otel_traces`` as Parquet: columns are sifted as columns, and only what is known becomes Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from auditor.load.builder import BatchBuilder
+from auditor.load.clickhouse import NEEDED, TableSpans, duration_of, links_of, nanoseconds_of, object_of
+from auditor.load.otlp_types import KeyValue
+from auditor.load.otlp_values import ABSENT
+from auditor.load.parquet import Layout, batch_of, nanoseconds
+from auditor.load.plain_values import attributes_of, raw_of
+from auditor.model.spans import I64
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LAYOUT = Layout(
+    name="otel_traces",
+    telling=frozenset({"TraceId", "SpanId", "SpanAttributes", "SpanKind", "ResourceAttributes"}),
+    needed=NEEDED,
+    wanted=frozenset(
+        {
+            "ParentSpanId", "SpanName", "SpanKind", "ServiceName", "ResourceAttributes", "ScopeName", "Duration",
+            "StatusCode", "Events.Name", "Events.Attributes", "Links.TraceId", "Links.SpanId",
+        }
+    ),
+)  # fmt: skip
+
+
+class ClickHouseParquetReader:
+    """Reads pieces of the table into a ``BatchBuilder``."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._spans = TableSpans(builder)
+        self._known: pa.Array | None = None
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read a piece of rows."""
+        with self._spans.writer.record(line, byte):
+            self._add(batch_of(record))
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        spans, count = self._spans, batch.num_rows
+        spans.writer.builder.records += count - 1
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        durations = columns["Duration"].to_pylist() if "Duration" in columns else [None] * count
+        resources = _Entries(columns.get("ResourceAttributes"), count)
+        services = _texts(columns.get("ServiceName"), count)
+        ids = _texts(columns["SpanId"], count)
+        rows = zip(
+            *(
+                _texts(columns.get(name), count)
+                for name in ("TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "StatusCode", "ScopeName")
+            ),
+            _moments(columns["Timestamp"]),
+            map(duration_of, durations),
+            (spans.resource_of(service, *resources.at(row)) for row, service in enumerate(services)),
+            self._attributes(columns["SpanAttributes"], ids),
+            self._events(columns, count),
+            _links(columns, count),
+            strict=True,
+        )
+        for row in rows:
+            spans.add(*row)
+
+    def _attributes(self, column: Any, ids: Sequence[str]) -> Iterator[list[KeyValue]]:
+        """Known attributes of each row; of the rows that belong to the sample, short ones of other keys too."""
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.compute as pc  # noqa: PLC0415
+
+        spans = self._spans
+        if not pa.types.is_map(column.type):
+            for value in column.to_pylist():
+                yield spans.of_object(object_of(value))
+            return
+        if self._known is None:
+            self._known = pa.array(list(spans.codes), pa.string())
+        keys, values = _as_text(column.keys), _as_text(column.items)
+        keep = pc.is_in(keys, value_set=self._known)
+        given = column.offsets.to_numpy()
+        offsets = _after(given, keep.to_numpy(zero_copy_only=False))
+        kept_keys, kept_values = keys.filter(keep).to_pylist(), values.filter(keep).to_pylist()
+        attribute, wants_sample = spans.attribute, spans.writer.builder.wants_sample
+        for row, (start, end) in enumerate(pairwise(offsets)):
+            found = [attribute(kept_keys[at], kept_values[at] or "") for at in range(start, end)]
+            if wants_sample(ids[row]):
+                here = slice(given[row], given[row + 1])
+                pairs = zip(keys[here].to_pylist(), values[here].to_pylist(), strict=True)
+                found += attributes_of(((key, value) for key, value in pairs if key not in spans.codes), {})
+            yield found
+
+    def _events(self, columns: dict[str, Any], count: int) -> list[msgspec.Raw]:
+        names, attributes = columns.get("Events.Name"), columns.get("Events.Attributes")
+        found = [ABSENT] * count
+        if names is None:
+            return found
+        for row, texts in enumerate(names.to_pylist()):
+            if texts:
+                given = attributes[row].as_py() if attributes is not None else None
+                known = [
+                    {_str(key): raw_of(_str(value)) for key, value in pairs if _str(key) in self._spans.codes}
+                    for pairs in given or ()
+                ]
+                found[row] = self._spans.events([_str(text) for text in texts], known)
+        return found
+
+
+class _Entries:
+    """A column of maps with few entries, row by row."""
+
+    def __init__(self, column: Any, count: int) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+
+        self._rows: list[dict[str, Any]] | None = None
+        self._offsets: Sequence[int] = [0] * (count + 1)
+        self._keys: list[str] = []
+        self._values: list[str] = []
+        if column is None:
+            return
+        if not pa.types.is_map(column.type):
+            self._rows = [object_of(value) for value in column.to_pylist()]
+            return
+        self._offsets = column.offsets.to_pylist()
+        self._keys, self._values = _as_text(column.keys).to_pylist(), _as_text(column.items).to_pylist()
+
+    def at(self, row: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Keys and values of a row."""
+        if self._rows is not None:
+            texts = {key: value for key, value in self._rows[row].items() if isinstance(value, str)}
+            return tuple(texts), tuple(texts.values())
+        start, end = self._offsets[row], self._offsets[row + 1]
+        return tuple(self._keys[start:end]), tuple(self._values[start:end])
+
+
+def _after(offsets: I64, keep: Any) -> list[int]:
+    """Offsets into what is kept."""
+    counted = np.concatenate([[0], np.cumsum(keep)])
+    found: list[int] = counted[offsets].tolist()
+    return found
+
+
+def _moments(column: Any) -> list[int]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if pa.types.is_timestamp(column.type):
+        return [max(value or 0, 0) for value in nanoseconds(column).to_pylist()]
+    return [nanoseconds_of(_str(value) if isinstance(value, bytes) else value) for value in column.to_pylist()]
+
+
+def _texts(column: Any, count: int) -> list[str]:
+    if column is None:
+        return [""] * count
+    return [value or "" for value in _as_text(column).to_pylist()]
+
+
+def _as_text(column: Any) -> Any:
+    """Texts as texts: ClickHouse writes them as bytes unless told otherwise, and low-cardinality ones by number."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        return column
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([None if value is None else _str(value) for value in column.to_pylist()], pa.string())
+
+
+def _str(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _links(columns: dict[str, Any], count: int) -> list[msgspec.Raw]:
+    traces, spans = columns.get("Links.TraceId"), columns.get("Links.SpanId")
+    if traces is None or spans is None:
+        return [ABSENT] * count
+    return [
+        links_of([_str(text) for text in ours or ()], [_str(text) for text in others or ()])
+        for ours, others in zip(traces.to_pylist(), spans.to_pylist(), strict=True)
+    ]

@@ -1,0 +1,101 @@
+"""``otel_traces`` in a DuckDB database: ``duckdb:///file.db?table=otel_traces``.
+
+The database is opened for reading only and gives ids, times and names, and of the maps only the entries whose keys
+somebody asks for: SQL leaves everything else, prompts first, where it is. Rows come as ClickHouse would write them.
+Needs the extra ``duckdb``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from auditor.errors import InputError
+from auditor.load.clickhouse import NEEDED
+from auditor.load.sources import DUCKDB_AT, DUCKDB_MAGIC, DUCKDB_TABLE, BrokenFrameError, Opened, Record, extra
+
+ROWS = 1024
+"""Rows that are fetched at a time."""
+PLAIN = ("TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "ServiceName", "ScopeName", "StatusCode")
+LISTS = ("Events.Name", "Links.TraceId", "Links.SpanId")
+MAPS = ("ResourceAttributes", "SpanAttributes")
+RESOURCE_KEYS = ("service.name", "service.instance.id", "telemetry.sdk.language")
+_MAP = "MAP(VARCHAR, VARCHAR)"
+
+
+def is_duckdb(head: bytes) -> bool:
+    """Say whether an input is a database file: its magic follows the checksum of the first block."""
+    return head[DUCKDB_AT : DUCKDB_AT + len(DUCKDB_MAGIC)] == DUCKDB_MAGIC
+
+
+def duckdb_records(opened: Opened) -> Iterator[Record]:
+    """Yield the rows of the table, each as one JSON value with its number.
+
+    Raises ``InputError`` when the database cannot be opened, or the table or columns of it are missing: it names
+    them.
+    """
+    source = opened.source
+    duckdb = extra("duckdb", "duckdb", source.name, "a DuckDB database")
+    if source.path is None or not opened.is_plain_file:
+        raise InputError(f"{source.name}: a DuckDB database is read from a file, not compressed or through a pipe")
+    number = 0
+    try:
+        with duckdb.connect(str(source.path), read_only=True) as database:
+            sql, keys = _select(database, source.table or DUCKDB_TABLE, opened)
+            answer = database.execute(sql, keys)
+            while rows := answer.fetchmany(ROWS):
+                for (row,) in rows:
+                    number += 1
+                    opened.line = number
+                    yield row.encode(), number, 0
+    except duckdb.Error as error:
+        text = f"DuckDB: {str(error).splitlines()[0][:200]}"
+        if number:
+            raise BrokenFrameError(text) from error
+        raise InputError(f"{source.name}: {text}") from error
+
+
+def _select(database: Any, table: str, opened: Opened) -> tuple[str, list[Any]]:
+    """The query, and its parameters."""
+    quoted = ".".join(map(_quoted, table.split(".")))
+    types = {name: kind for name, kind, *_ in database.execute(f"DESCRIBE {quoted}").fetchall()}
+    missing = [name for name in NEEDED if name not in types]
+    if missing:
+        raise InputError(f"{opened.source.name}: the table {table} has no columns {', '.join(missing)}")
+    fields = [f"{_text(name)}: {_moment(name, types[name])}" for name in ("Timestamp",)]
+    fields += [f"{_text(name)}: {_quoted(name)}" for name in (*PLAIN, "Duration", *LISTS) if name in types]
+    parameters: list[Any] = []
+    keys = sorted({*opened.keys, *RESOURCE_KEYS})
+    for name in MAPS:
+        if name in types:
+            fields.append(f"{_text(name)}: {_sifted(name, types[name], opened)}")
+            parameters.append(keys)
+    events = "Events.Attributes"
+    if types.get(events) == f"{_MAP}[]":
+        inner = "map_from_entries([e FOR e IN map_entries(m) IF list_contains(?, e.key)])"
+        fields.append(f"{_text(events)}: [{inner} FOR m IN {_quoted(events)}]")
+        parameters.append(keys)
+    return f"SELECT to_json({{{', '.join(fields)}}})::VARCHAR FROM {quoted}", parameters  # noqa: S608  # quoted above
+
+
+def _moment(name: str, kind: str) -> str:
+    return f"epoch_ns({_quoted(name)})" if kind.startswith("TIMESTAMP") else _quoted(name)
+
+
+def _sifted(name: str, kind: str, opened: Opened) -> str:
+    """The entries of a map that somebody asks for."""
+    column = _quoted(name)
+    if kind.startswith("MAP("):
+        return f"map_from_entries([e FOR e IN map_entries({column}) IF list_contains(?, e.key)])"
+    if kind in {"JSON", "VARCHAR"}:
+        entry = f"{{'key': k, 'value': json_extract({column}, '$.\"' || k || '\"')}}"
+        return f"map_from_entries([{entry} FOR k IN json_keys({column}) IF list_contains(?, k)])"
+    raise InputError(f"{opened.source.name}: the column {name} is {kind.partition('(')[0]}: a map or JSON is read")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

@@ -1,0 +1,1 @@
+"""Gateway logs and provider records: one module for each system."""

@@ -1,0 +1,411 @@
+"""OTLP protobuf: bare, and framed as the Collector's file exporter does.
+
+Bare is one ``TracesData`` or ``ExportTraceServiceRequest`` (the same on the wire), or several back to back. It is
+cut into its ``resource_spans``, so that memory follows the largest of them and not the file. The file exporter
+(``exporter/fileexporter/file_writer.go``) writes each request behind its length, four bytes big-endian; with its
+older zstd compression each request is compressed by itself behind the length of the compressed bytes, JSON
+requests too. One zstd stream around everything is undone before this module sees the bytes.
+
+In binary inputs the number of a record stands where the line of a text would.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from auditor.load.builder import BatchBuilder, ResourceFacts
+from auditor.load.otlp_logs import OtlpReader
+from auditor.load.otlp_spans import Group, SpanReader
+from auditor.load.otlp_types import KeyValue, Span, Status
+from auditor.load.otlp_values import ABSENT, JSON_VALUES
+from auditor.load.plain_values import is_short, raw_of
+from auditor.load.sources import ZSTD, BrokenFrameError, Opened, Record, extra
+
+if TYPE_CHECKING:
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+    from opentelemetry.proto.common.v1.common_pb2 import KeyValue as ProtoKeyValue
+    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
+
+MAX_MESSAGE = 128 << 20
+"""Bytes of a message, compressed or not: above it a length is taken to be wrong. A length that text or bare
+protobuf would be read as (its first byte a blank, a line end, a bracket) is larger."""
+WINDOW = 1 << 27
+"""Bytes that a compressed message may make us keep to look back at: what zstd itself allows."""
+PIECE = 256
+"""Spans between two looks at how full the builder is."""
+LENGTH = 4
+CACHED_RESOURCES = 1 << 14
+CACHED_TEXT = 32
+"""Longest text that is worth remembering."""
+CACHED_TEXTS = 1 << 16
+MAX_TIME = 1 << 63
+TRACE_ID_BYTES = 16
+SPAN_ID_BYTES = 8
+
+# Wire format: https://protobuf.dev/programming-guides/encoding/. Field numbers: opentelemetry-proto, trace.proto.
+_RESOURCE_SPANS = 0x0A
+_INSIDE = frozenset(b"\x0a\x12\x1a")
+"""Tags that a ``ResourceSpans``, a ``ScopeSpans`` and (but for its counter) a ``Resource`` may begin with."""
+_COUNTER = 0x10
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_VARINT_BYTES = 10
+
+
+def is_proto(head: bytes) -> bool:
+    """Say whether the first bytes are those of a bare message with at least one ``resource_spans``.
+
+    A line end is the same byte as the tag, so two more levels have to fit.
+    """
+    outer = _opened(head, 0, len(head) + MAX_MESSAGE) if head[:1] == b"\x0a" else None
+    inner = _opened(head, *outer) if outer else None
+    if inner is None:
+        return False
+    start, end = inner
+    return start == end or (start < len(head) and (head[start] in _INSIDE or head[start] == _COUNTER))
+
+
+def is_collector_file(head: bytes) -> bool:
+    """Say whether the first bytes are a length and the beginning of a message in one of the exporter's forms."""
+    size, message = int.from_bytes(head[:LENGTH], "big"), head[LENGTH:]
+    if not 0 < size <= MAX_MESSAGE:
+        return False
+    return message.startswith((ZSTD, b"{")) or is_proto(message[:size])
+
+
+def _opened(head: bytes, start: int, limit: int) -> tuple[int, int] | None:
+    """Where the field that begins at ``start`` has its content; ``None`` when it is none that may stand there."""
+    if start >= min(limit, len(head)) or head[start] not in _INSIDE:
+        return None
+    size, shift, at = 0, 0, start + 1
+    while at < min(len(head), start + 1 + _VARINT_BYTES):
+        size |= (head[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if head[at - 1] < 0x80:
+            return (at, at + size) if at + size <= limit else None
+    return None
+
+
+def frames(opened: Opened) -> Iterator[Record]:
+    """Cut an input into the messages behind their lengths.
+
+    Raises ``BrokenFrameError`` where the input ends inside a message, or a length cannot be right: what follows
+    cannot be found then.
+    """
+    number = 0
+    while True:
+        at = opened.bytes_read
+        prefix = opened.read(LENGTH)
+        if not prefix:
+            return
+        number += 1
+        opened.line = number
+        size = int.from_bytes(prefix, "big")
+        if len(prefix) < LENGTH:
+            raise BrokenFrameError(f"the input ends inside the length of message {number}")
+        if size > MAX_MESSAGE:
+            raise BrokenFrameError(
+                f"message {number} claims {size} bytes, and the limit is {MAX_MESSAGE}: "
+                "its length or the one before is wrong"
+            )
+        message = opened.read(size)
+        if len(message) < size:
+            raise BrokenFrameError(
+                f"the input ends inside message {number}: it claims {size} bytes and {len(message)} follow"
+            )
+        yield message, number, at
+
+
+def resource_spans(opened: Opened) -> Iterator[Record]:
+    """Cut bare protobuf into its ``resource_spans``; unknown fields beside them are passed over.
+
+    Raises ``BrokenFrameError`` where the input ends inside one, or something else than protobuf begins.
+    """
+    number = 0
+    while True:
+        at = opened.bytes_read
+        tag = _varint(opened)
+        if tag is None:
+            return
+        size = _FIXED.get(tag & 7)
+        if size is None and tag & 7 in (_VARINT, _LENGTH):
+            size = _varint(opened)
+        if size is None or tag < 1 << 3:
+            raise BrokenFrameError("the protobuf breaks off")
+        if tag & 7 == _VARINT:
+            continue
+        if size > MAX_MESSAGE:
+            raise BrokenFrameError(f"a part of {size} bytes: the limit is {MAX_MESSAGE}")
+        content = opened.read(size)
+        if len(content) < size:
+            raise BrokenFrameError(f"the input ends inside a part that claims {size} bytes: {len(content)} follow")
+        if tag == _RESOURCE_SPANS:
+            number += 1
+            opened.line = number
+            yield content, number, at
+
+
+_FIXED = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
+
+
+def _varint(opened: Opened) -> int | None:
+    """Read a number; ``None`` where there is none, or at the end."""
+    value = 0
+    for place in range(_VARINT_BYTES):
+        part = opened.read(1)
+        if not part:
+            return None
+        value |= (part[0] & 0x7F) << 7 * place
+        if part[0] < 0x80:
+            return value
+    return None
+
+
+class OtlpProtoReader:
+    """Reads single ``ResourceSpans`` messages."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        from google.protobuf.message import DecodeError  # noqa: PLC0415  # takes 30 ms
+        from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData  # noqa: PLC0415
+
+        self._builder = builder
+        self._spans = SpanReader(builder, values=JSON_VALUES)
+        self._known: dict[str, dict[str, KeyValue]] = {key: {} for key in builder.lexicon.span_codes}
+        """By known key, the attributes of texts that were seen."""
+        self._resources: dict[bytes, ResourceFacts] = {}
+        self._remembered = 0
+        self._decode_error = DecodeError
+        self._part = ResourceSpans
+        self._request = TracesData
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one message; a broken one is rejected."""
+        self._builder.mark(line, byte)
+        try:
+            parts = [self._part.FromString(bytes(record))]
+        except self._decode_error:
+            parts = []
+        # A part of logs or metrics reads the same at this level: give the reason by the whole of it.
+        self._read_parts(parts, _as_field(record), line, byte)
+
+    def read_request(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read a whole request; a broken one is rejected."""
+        self._builder.mark(line, byte)
+        try:
+            parts: Iterable[ResourceSpans] = self._request.FromString(bytes(record)).resource_spans
+        except self._decode_error:
+            parts = []
+        self._read_parts(parts, record, line, byte)
+
+    def _read_parts(self, parts: Iterable[ResourceSpans], whole: bytes | memoryview, line: int, byte: int) -> None:
+        if whole and not _holds_spans(parts) and (reason := self._what_else(bytes(whole))):
+            self._builder.reject(line, byte, reason)
+            return
+        self._spans.read(self._groups(parts), line)
+
+    def _what_else(self, record: bytes) -> str:
+        """Why a message holds no spans; empty when it is a request, with odd spans or none."""
+        from opentelemetry.proto.logs.v1.logs_pb2 import LogsData  # noqa: PLC0415
+        from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData  # noqa: PLC0415
+
+        for kind, reason in ((LogsData, "OTLP logs, not spans"), (MetricsData, "OTLP metrics hold no calls")):
+            try:
+                message: Any = kind.FromString(record)
+            except self._decode_error:
+                continue
+            if _holds(message):
+                return reason
+        try:
+            self._request.FromString(record)
+        except self._decode_error:
+            return "not OTLP protobuf, or damaged"
+        return ""
+
+    def _groups(self, parts: Iterable[ResourceSpans]) -> Iterator[Group]:
+        for part in parts:
+            resource = self._resource(part.resource)
+            for scope_spans in part.scope_spans:
+                yield resource, scope_spans.scope.name, self._converted(scope_spans.spans)
+
+    def _resource(self, resource: Resource) -> ResourceFacts:
+        data = resource.SerializeToString()
+        facts = self._resources.get(data)
+        if facts is None:
+            facts = self._builder.resource((pair.key, _python(pair.value)) for pair in resource.attributes)
+            if len(self._resources) >= CACHED_RESOURCES:
+                self._resources.clear()
+            self._resources[data] = facts
+        return facts
+
+    def _converted(self, spans: Iterable[ProtoSpan]) -> Iterator[Span]:
+        """Turn spans into what the span reader takes; between pieces a full builder is emptied."""
+        builder, known_of, convert = self._builder, self._known.get, self._attribute
+        for number, span in enumerate(spans, 1):
+            # This loop is what reading protobuf costs: it calls nothing that it can avoid.
+            attributes = []
+            for pair in span.attributes:
+                key = pair.key
+                known = known_of(key)
+                if known is not None:
+                    value = pair.value
+                    attributes.append(known.get(value.string_value) or convert(key, value))
+            span_id = span.span_id.hex()
+            if builder.wants_sample(span_id):
+                attributes += self._unknown(span.attributes)
+            start, end = span.start_time_unix_nano, span.end_time_unix_nano
+            yield Span(
+                span.trace_id.hex(),
+                span_id,
+                span.parent_span_id.hex(),
+                span.flags,
+                span.name,
+                span.kind,
+                start if start < MAX_TIME else 0,
+                end if end < MAX_TIME else 0,
+                attributes,
+                self._events(events) if (events := span.events) else ABSENT,
+                _links(links) if (links := span.links) else ABSENT,
+                _STATUS[span.status.code == _ERROR],
+            )
+            if number % PIECE == 0:
+                builder.flush_if_full()
+
+    def _attribute(self, key: str, value: AnyValue) -> KeyValue:
+        """Convert a known attribute; texts that may come again are remembered."""
+        text = value.string_value
+        found = KeyValue(key, raw_of(text or _python(value)))
+        if text and len(text) <= CACHED_TEXT and self._remembered < CACHED_TEXTS:
+            self._remembered += 1
+            self._known[key][text] = found
+        return found
+
+    def _unknown(self, pairs: Iterable[ProtoKeyValue]) -> list[KeyValue]:
+        """Short values of other keys, for the sample."""
+        return [
+            KeyValue(pair.key, raw_of(value))
+            for pair in pairs
+            if pair.key not in self._known and is_short(value := _python(pair.value))
+        ]
+
+    def _events(self, events: Iterable[ProtoSpan.Event]) -> msgspec.Raw:
+        """Names, and the known attributes: the others hold prompts."""
+        found = [
+            {
+                "name": event.name,
+                "attributes": [
+                    {"key": pair.key, "value": value}
+                    for pair in event.attributes
+                    if pair.key in self._known and len(value := raw_of(_python(pair.value)))
+                ],
+            }
+            for event in events
+        ]
+        return msgspec.Raw(msgspec.json.encode(found))
+
+
+class CollectorFileReader:
+    """Reads messages of the Collector's file exporter: protobuf or JSON, compressed each by itself or not."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._builder = builder
+        self._proto = OtlpProtoReader(builder)
+        self._json = OtlpReader(builder)
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one message; raises ``msgspec.DecodeError`` for JSON that is none."""
+        data = bytes(record)
+        if data.startswith(ZSTD):
+            try:
+                data = inflated(data)
+            except BrokenFrameError as error:
+                self._builder.records += 1
+                self._builder.reject(line, byte, str(error))
+                return
+        if data.lstrip()[:1] == b"{" and not is_proto(data):
+            self._json.read(data, line, byte)
+        else:
+            self._proto.read_request(data, line, byte)
+
+
+def inflated(data: bytes) -> bytes:
+    """Decompress one message; raises ``BrokenFrameError`` when it is damaged or larger than a message may be."""
+    zstandard = extra("zstandard", "zstd", "a compressed message", "it")
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(io.BytesIO(data)) as stream:
+            found: bytes = stream.read(MAX_MESSAGE + 1)
+    except zstandard.ZstdError as error:
+        raise BrokenFrameError(f"the compressed message is damaged: {error}") from error
+    if len(found) > MAX_MESSAGE:
+        raise BrokenFrameError(f"a compressed message grows beyond the limit of {MAX_MESSAGE} bytes")
+    return found
+
+
+_ERROR = 2
+_STATUS = (Status(), Status(code=_ERROR))
+
+
+def _as_field(record: bytes | memoryview) -> bytes:
+    """The record as field 1 of a message, which it was cut from."""
+    size, length = len(record), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return b"\x0a" + bytes([*length, size]) + record if record else b""
+
+
+def _holds_spans(parts: Iterable[ResourceSpans]) -> bool:
+    """Say whether a span has a time and ids as long as they should be: other signals have the same outer levels."""
+    return any(
+        len(span.trace_id) == TRACE_ID_BYTES and len(span.span_id) == SPAN_ID_BYTES and span.start_time_unix_nano
+        for part in parts
+        for scope in part.scope_spans
+        for span in scope.spans
+    )
+
+
+def _holds(message: Any) -> bool:
+    """Say whether a message of logs or metrics has a record with what every such record has."""
+    for part in getattr(message, "resource_logs", ()):
+        for scope in part.scope_logs:
+            if any(record.time_unix_nano or record.observed_time_unix_nano for record in scope.log_records):
+                return True
+    for part in getattr(message, "resource_metrics", ()):
+        for scope in part.scope_metrics:
+            if any(metric.WhichOneof("data") for metric in scope.metrics):
+                return True
+    return False
+
+
+def _links(links: Iterable[ProtoSpan.Link]) -> msgspec.Raw:
+    found = [{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in links]
+    return msgspec.Raw(msgspec.json.encode(found))
+
+
+def _python(value: AnyValue) -> Any:
+    """Read a value; ``None`` when it is empty, bytes, or nested too deeply to be an identity."""
+    match value.WhichOneof("value"):
+        case "string_value":
+            return value.string_value
+        case "int_value":
+            return value.int_value
+        case "double_value":
+            return value.double_value
+        case "bool_value":
+            return value.bool_value
+        case "array_value":
+            return [_python(inner) for inner in value.array_value.values]
+        case "kvlist_value":
+            return {pair.key: _python(pair.value) for pair in value.kvlist_value.values}
+    return None

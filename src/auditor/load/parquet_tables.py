@@ -1,0 +1,135 @@
+"""The exports that are read from Parquet, and the reader that tells them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from auditor.load.builder import BatchBuilder
+from auditor.load.clickhouse_parquet import LAYOUT as OTEL_TRACES
+from auditor.load.clickhouse_parquet import ClickHouseParquetReader
+from auditor.load.langfuse import LangfuseReader
+from auditor.load.langsmith import LangSmithReader
+from auditor.load.parquet import Layout, as_json, batch_of, is_deep, layout_of, open_file, pieces, plain_rows
+from auditor.load.phoenix import PREFIX, PhoenixReader
+from auditor.load.sources import Opened, Record
+
+RUNS = Layout(
+    name="LangSmith runs",
+    telling=frozenset({"run_type", "dotted_order", "parent_run_id"}),
+    needed=("id", "run_type", "trace_id"),
+    wanted=frozenset(
+        {
+            "name", "start_time", "end_time", "status", "error", "dotted_order", "parent_run_id", "extra", "outputs",
+            "tags", "prompt_tokens", "completion_tokens", "total_tokens", "prompt_token_details",
+            "completion_token_details", "total_cost", "first_token_time",
+        }
+    ),
+)  # fmt: skip
+OBSERVATIONS = Layout(
+    name="Langfuse observations",
+    telling=frozenset({"parent_observation_id", "usage_details", "provided_model_name"}),
+    needed=("id", "trace_id", "type", "start_time", "usage_details"),
+    wanted=frozenset(
+        {
+            "parent_observation_id", "end_time", "completion_start_time", "time_to_first_token", "name", "level",
+            "environment", "user_id", "session_id", "tags", "trace_tags", "metadata", "provided_model_name",
+            "provided_usage_details", "total_cost",
+        }
+    ),
+)  # fmt: skip
+TRACES = Layout(
+    name="Langfuse traces",
+    telling=frozenset({"session_id", "user_id", "bookmarked"}),
+    needed=("id", "timestamp"),
+    wanted=frozenset({"name", "user_id", "session_id", "environment", "tags", "metadata"}),
+)
+
+
+SPANS = Layout(
+    name="Phoenix spans",
+    telling=frozenset({"context.trace_id", "context.span_id", "span_kind", "attributes.openinference.span.kind"}),
+    needed=("context.trace_id", "context.span_id", "start_time"),
+    wanted=frozenset({"parent_id", "name", "span_kind", "end_time", "status_code", "events"}),
+    prefix=PREFIX,
+)
+
+
+class TableReader(Protocol):
+    """Reads the pieces of one table."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one piece."""
+
+    def finish(self) -> None:
+        """Take over what was held back."""
+
+
+class RowsAsJson:
+    """Reads the rows of a table whose export comes as JSON too, as that JSON."""
+
+    def __init__(self, reader: TableReader) -> None:
+        self._reader = reader
+
+    def finish(self) -> None:
+        """Take over what was held back."""
+        self._reader.finish()
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read a piece of rows."""
+        for number, row in enumerate(plain_rows(batch_of(record))):
+            self._reader.read(as_json(row), line + number, byte)
+
+
+TABLES: tuple[tuple[Layout, Callable[[BatchBuilder], TableReader]], ...] = (
+    (OTEL_TRACES, ClickHouseParquetReader),
+    (SPANS, lambda builder: RowsAsJson(PhoenixReader(builder))),
+    (RUNS, lambda builder: RowsAsJson(LangSmithReader(builder))),
+    (OBSERVATIONS, lambda builder: RowsAsJson(LangfuseReader(builder))),
+    (TRACES, lambda builder: RowsAsJson(LangfuseReader(builder))),
+)
+LAYOUTS = tuple(layout for layout, _ in TABLES)
+
+
+def parquet_records(opened: Opened) -> Iterator[Record]:
+    """Cut a file into pieces of rows with the columns that its export asks for.
+
+    Raises ``InputError`` for a table that is none of those read here, or that lacks columns: it names them.
+    """
+    file = open_file(opened)
+    schema = file.schema_arrow
+    layout = layout_of(schema.names, LAYOUTS, opened.source.name)
+    columns = [name for name in schema.names if name in layout.needed or name in layout.wanted]
+    if layout.prefix:
+        # Messages and documents are lists of objects; nobody asks for them.
+        columns += [
+            name
+            for name in schema.names
+            if name.startswith(layout.prefix)
+            and (name.removeprefix(layout.prefix) in opened.keys or not is_deep(schema.field(name).type))
+        ]
+    yield from pieces(opened, file, columns)
+
+
+class ParquetReader:
+    """Reads pieces of any of the tables; the first one tells which it is."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._builder = builder
+        self._reader: TableReader | None = None
+
+    def finish(self) -> None:
+        """Take over what was held back."""
+        if self._reader is not None:
+            self._reader.finish()
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one piece of rows."""
+        if self._reader is None:
+            self._reader = _reader_of(batch_of(record).schema.names)(self._builder)
+        self._reader.read(record, line, byte)
+
+
+def _reader_of(names: Sequence[Any]) -> Callable[[BatchBuilder], TableReader]:
+    layout = layout_of([str(name) for name in names], LAYOUTS, "the input")
+    return next(reader for entry, reader in TABLES if entry is layout)

@@ -1,0 +1,61 @@
+"""Turns Python values into attributes whose values are plain JSON, as ``SpanReader`` takes them with ``JSON_VALUES``.
+
+For formats that hold values as Python objects (protobuf, Arrow, rows that were decoded whole).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from auditor.load.builder import MAX_SAMPLED_TEXT
+from auditor.load.otlp_types import KeyValue
+from auditor.load.otlp_values import ABSENT
+
+SHORT = MAX_SAMPLED_TEXT + 2
+"""Bytes of the longest text of an unknown key that is kept, as JSON: with its quotes."""
+
+_encode = msgspec.json.encode
+
+
+def raw_of(value: Any) -> msgspec.Raw:
+    """Encode a value as plain JSON; absent for ``None``, NaN and what JSON cannot hold.
+
+    Whole floats become integers: tables with absent values keep their counts as floats.
+    """
+    if isinstance(value, str):
+        try:
+            return msgspec.Raw(_encode(value))
+        except UnicodeEncodeError:
+            return ABSENT
+    if value is None:
+        return ABSENT
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ABSENT
+        return msgspec.Raw(_encode(int(value) if value.is_integer() else value))
+    try:
+        return msgspec.Raw(_encode(value))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return ABSENT
+
+
+def is_short(value: Any) -> bool:
+    """Say whether the value of an unknown key is worth keeping, to suggest it as a key of tenants."""
+    if isinstance(value, str):
+        return len(value) <= MAX_SAMPLED_TEXT
+    return isinstance(value, int | float)
+
+
+def attributes_of(pairs: Iterable[tuple[str, Any]], known: dict[str, int]) -> list[KeyValue]:
+    """Attributes in their order; of unknown keys (``known``: key to code) only short values are kept."""
+    found = []
+    for key, value in pairs:
+        if key in known or is_short(value):
+            raw = raw_of(value)
+            if raw is not ABSENT:
+                found.append(KeyValue(key, raw))
+    return found

@@ -1,0 +1,613 @@
+"""One row of a gateway's log or a provider's record, in the same words whoever wrote it, and how it becomes columns.
+
+A module of ``auditor.load.gateways`` knows one system: it turns a JSON value into a ``Row``, or says why there is
+none. What may be a tenant is decided here, from tables: metadata objects and tags are opened like those of spans,
+and of the system's own fields only those count that ``gateways/fields.toml`` or the user names.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from hashlib import blake2b
+from importlib import resources
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+
+from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, pico_of, text_of
+from auditor.model.lexicon import Field, Operation
+from auditor.model.spans import NO_COUNT, CallFacts, IdKind, Kind, Role, TenantTag
+
+WRAPPERS = ("data", "result", "results", "logs", "value")
+"""Keys under which an API's answer holds the rows."""
+NOISE_TAG = "User-Agent"
+"""LiteLLM adds tags with this key by itself."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_NS = 1 << 62
+"""Later moments than the year 2116 are no times of calls."""
+DECLARED = "settings"
+"""Vocabulary of the keys that the user declared."""
+END_USER = "end_user"
+LEAST_NS = 1000
+"""Length of a call whose end is not logged: without any it would read as a note about a call."""
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}.*")
+
+
+class Counts(NamedTuple):
+    """Token counts as the row reports them, in the order of ``TOKEN_COLUMNS``; ``None`` where it is silent."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    """Of five minutes or of unknown lifetime."""
+    cache_write_1h: int | None = None
+    total: int | None = None
+    reasoning: int | None = None
+    """Only where it is not part of output."""
+
+    @property
+    def is_usage(self) -> bool:
+        """Whether any token was counted: a call of nothing at all is one whose usage was lost."""
+        return bool(self.input or self.output or self.cache_read or self.cache_write or self.cache_write_1h)
+
+
+NO_USAGE = Counts()
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """What one row says. Texts are empty and numbers ``None`` where it says nothing."""
+
+    id: str
+    """The log's own id of the row; the same request may have several rows."""
+    start_ns: int = 0
+    """Start of the call in UTC nanoseconds; 0 where it is not logged."""
+    end_ns: int = 0
+    trace: str = ""
+    """What rows of one request share, in any form; hex of 16 bytes is a trace id that spans may share too."""
+    span: str = ""
+    """The row's own span id as hex, where the log has one."""
+    parent: str = ""
+    """The span id of the caller as hex, of the same trace."""
+    attempt: str = ""
+    """What tells the attempts of one request apart, where ``id`` does not."""
+    provider: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    operation: Operation = Operation.CHAT
+    counts: Counts = NO_USAGE
+    cache_inside: bool | None = None
+    """Whether input includes cached tokens; ``None`` where the source does not define it."""
+    searches: int | None = None
+    cost_pico: int | None = None
+    """Cost as the log reports it, in pico-USD."""
+    streamed: bool | None = None
+    first_chunk: bool = False
+    """An answer had begun."""
+    failed: bool = False
+    cache_hit: bool = False
+    """Answered from the gateway's own cache: no provider was asked."""
+    partial: bool = False
+    """The counts are the gateway's estimate of an answer that broke off."""
+    batch: bool = False
+    service_tier: str = ""
+    credential: str = ""
+    """The key that the gateway or the provider was called with, or its digest."""
+    response_id: str = ""
+    upstream_id: str = ""
+    """The response id of the provider behind the gateway, where the gateway answers with one of its own."""
+    call_id: str = ""
+    """The id that the gateway gave the call, which its answer carries in a header."""
+    request_id: str = ""
+    batch_id: str = ""
+    session: str = ""
+    """The caller's own session id, never one that a gateway made up."""
+    user: str = ""
+    workflow: str = ""
+    environment: str = ""
+    feature: str = ""
+    metadata: Sequence[tuple[str, Any]] = ()
+    """Objects that the caller or the operator filled: path, and the object or its JSON text."""
+    tags: Sequence[tuple[str, Any]] = ()
+    """Lists of texts ``key:value``: path and list."""
+    fields: Sequence[tuple[str, Any]] = ()
+    """Fields of the log that may identify a tenant, for those who set them up so: path and value."""
+
+
+Told = Row | list[Row] | str | None
+"""A row or several, why there is none, or ``None`` for a record that is rightly no call."""
+ReadRow = Callable[[dict[str, Any]], Told]
+
+
+class Identities(NamedTuple):
+    """Who a row is for."""
+
+    tenants: tuple[TenantTag, ...]
+    """Strongest namespace first."""
+    placeholder: str
+    """What stood where a tenant should be."""
+    others: dict[Field, str]
+
+
+class Codes(NamedTuple):
+    """The same in the builder's tables."""
+
+    tenant: int
+    user: int
+    workflow: int
+    user_text: str
+    workflow_text: str
+    policy: tuple[str, str, str]
+    """Environment, feature and placeholder: what call facts take from identities."""
+    ids: tuple[tuple[IdKind, str], ...]
+
+
+class RowWriter:
+    """Turns rows of one system into spans and calls of a builder."""
+
+    def __init__(self, builder: BatchBuilder, system: str, *, scope: str = "") -> None:
+        """``scope`` tells apart two logs of one system that describe the same calls."""
+        self._builder = builder
+        self._system = system
+        self._scope = scope or system
+        self._fields = tenant_fields(system, builder.lexicon.namespaces)
+        self._resource = ResourceFacts(system, "", "", (), -1, "", "", "", "")
+        self.place = builder.place_code(
+            self._resource, scope or system, Kind.UNSPECIFIED, None, Role.MODEL_CALL, provider_api=False, is_row=True
+        )
+        self._note_place = builder.place_code(
+            self._resource, scope or system, Kind.UNSPECIFIED, None, Role.OTHER, provider_api=False, is_row=True
+        )
+
+    def take(self, told: Told, line: int, byte: int) -> None:
+        """Write the rows that a record tells of, or reject it with its reason."""
+        match told:
+            case Row():
+                self.write(told, line)
+            case str():
+                self._builder.reject(line, byte, told)
+            case list():
+                for row in told:
+                    self.write(row, line)
+
+    def note(self, row: Row) -> None:
+        """Add a record that is no call and knows ids and tenants of calls: a job, a request's input."""
+        builder = self._builder
+        who = self.identities(row)
+        codes = self.codes(who, user=row.user, workflow=row.workflow)
+        number = builder.next_row
+        for kind, value in ((IdKind.BATCH, row.batch_id), (IdKind.REQUEST, row.request_id), *codes.ids):
+            if value:
+                builder.add_id(number, kind, value)
+        builder.add_span(
+            hex_id(row.trace or row.id, 16, self._system),
+            row.span or hex_id(f"{row.id}\n{row.attempt}", 8, self._scope),
+            NO_PARENT,
+            self._note_place,
+            codes.tenant,
+            row.start_ns,
+            max(row.end_ns, row.start_ns + LEAST_NS),
+        )
+
+    def write(self, row: Row, line: int) -> None:
+        """Add a row as a span and a call."""
+        who = self.identities(row)
+        self.add(row, self.facts(row, who), who, line)
+
+    def add(self, row: Row, facts: CallFacts, who: Identities, line: int) -> None:
+        """Add a row whose facts and identities are known."""
+        builder = self._builder
+        number = builder.next_row
+        for kind, value in (
+            (IdKind.SESSION, row.session),
+            (IdKind.CALL, row.call_id),
+            (IdKind.RESPONSE, "" if row.cache_hit else row.response_id),
+            (IdKind.RESPONSE, "" if row.cache_hit else row.upstream_id),
+            (IdKind.BATCH, row.batch_id),
+            (IdKind.REQUEST, row.request_id),
+        ):
+            if value:
+                builder.add_id(number, kind, value)
+        codes = self.codes(who, user=row.user, workflow=row.workflow)
+        for kind, value in codes.ids:
+            builder.add_id(number, kind, value)
+        if facts.vocabulary:
+            builder.vocabularies.add(facts.vocabulary)
+        counts = row.counts if row.counts.is_usage else NO_USAGE
+        builder.add_call(
+            number,
+            facts,
+            tuple(NO_COUNT if count is None else count for count in counts),
+            user=codes.user_text,
+            workflow=codes.workflow_text,
+            line=line,
+            searches=row.searches,
+            cost=row.cost_pico,
+            log_id=row.id,
+        )
+        builder.add_span(
+            hex_id(row.trace or row.id, 16, self._system),
+            row.span or hex_id(f"{row.id}\n{row.attempt}", 8, self._scope),
+            row.parent or NO_PARENT,
+            self.place,
+            codes.tenant,
+            row.start_ns,
+            max(row.end_ns, row.start_ns + LEAST_NS),
+        )
+
+    def codes(self, who: Identities, *, user: str = "", workflow: str = "") -> Codes:
+        """What identities come to in the builder's tables; metadata comes before the log's own user and workflow."""
+        builder = self._builder
+        others = who.others
+        user = others.get(Field.USER, "") or builder.identity(user)
+        workflow = others.get(Field.WORKFLOW, "") or workflow
+        ids = (
+            (IdKind.USER, user),
+            (IdKind.WORKFLOW, workflow),
+            (IdKind.SESSION, others.get(Field.SESSION, "")),
+            (IdKind.BATCH, others.get(Field.BATCH_ID, "")),
+            (IdKind.REQUEST, others.get(Field.REQUEST_ID, "")),
+        )
+        return Codes(
+            tenant=builder.with_resource(who.tenants, self._resource),
+            user=builder.text_code(user),
+            workflow=builder.text_code(workflow),
+            user_text=user,
+            workflow_text=workflow,
+            policy=(others.get(Field.ENVIRONMENT, ""), others.get(Field.FEATURE, ""), who.placeholder),
+            ids=tuple((kind, value) for kind, value in ids if value),
+        )
+
+    def facts(self, row: Row, who: Identities) -> CallFacts:
+        """What a row says besides numbers and ids."""
+        is_batch = row.batch or row.operation is Operation.BATCH
+        return CallFacts(
+            provider=row.provider,
+            request_model=row.request_model,
+            response_model=row.response_model,
+            operation=row.operation,
+            vocabulary=self._system if row.counts.is_usage else "",
+            disjoint=None if row.cache_inside is None else not row.cache_inside,
+            streamed=row.streamed,
+            first_chunk=row.first_chunk,
+            finished=False,
+            has_response_id=not row.failed,
+            service_tier=row.service_tier or ("batch" if is_batch else ""),
+            failed=row.failed,
+            cache_hit=row.cache_hit,
+            batch=is_batch,
+            environment=row.environment or who.others.get(Field.ENVIRONMENT, ""),
+            feature=row.feature or who.others.get(Field.FEATURE, ""),
+            credential=self._builder.identity(row.credential),
+            placeholder=who.placeholder,
+            usage_in_event=False,
+            partial=row.partial and row.counts.is_usage and not row.cache_hit,
+            abandoned=False,
+        )
+
+    def is_declared(self, path: str) -> bool:
+        """Say whether the settings name a field of the log as the tenant."""
+        meaning = self._builder.lexicon.metadata_fields.get(path.lower())
+        return meaning is not None and meaning.field is Field.TENANT and meaning.vocabulary == DECLARED
+
+    def identities(self, row: Row) -> Identities:
+        """Read tenants and other identities; the row's metadata comes before its tags, and these before its fields."""
+        return self.open(row.metadata, row.tags, row.fields)
+
+    def open(
+        self,
+        metadata: Iterable[tuple[str, Any]],
+        tags: Iterable[tuple[str, Any]],
+        fields: Iterable[tuple[str, Any]],
+    ) -> Identities:
+        """Read identities from what may hold some."""
+        lexicon = self._builder.lexicon
+        meanings = lexicon.metadata_fields
+        tenants: dict[str, TenantTag] = {}
+        others: dict[Field, str] = {}
+        placeholder = ""
+        for path, key, value in _entries(metadata, tags):
+            meaning = meanings.get(key.lower())
+            if meaning is None or not value:
+                continue
+            if meaning.field is not Field.TENANT:
+                others.setdefault(meaning.field, value)
+            elif lexicon.is_placeholder(value):
+                placeholder = placeholder or value
+            elif not value.startswith("{"):
+                tenants.setdefault(meaning.namespace, TenantTag(meaning.namespace, value, f"{path}[{key}]"))
+        for path, value in fields:
+            declared = meanings.get(path.lower())
+            if declared is not None and self.is_declared(path):
+                namespace = declared.namespace
+            else:
+                namespace = self._fields.get(path, "")
+                if namespace == END_USER and tenants:
+                    # The last resort: beside a tenant it would only make every user a tenant of its own.
+                    continue
+            if namespace and (text := self._builder.identity(value)):
+                tenants.setdefault(namespace, TenantTag(namespace, text, path))
+        ranked = sorted(tenants.values(), key=lambda tag: lexicon.namespace_rank(tag.namespace))
+        return Identities(tuple(ranked), placeholder, others)
+
+
+class RowReader:
+    """Reads a format whose records are rows, lists of rows, or an API's answer around them."""
+
+    def __init__(self, builder: BatchBuilder, system: str, read_row: ReadRow, *, scope: str = "") -> None:
+        self._builder = builder
+        self._read_row = read_row
+        self._writer = RowWriter(builder, system, scope=scope)
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read a record; raises ``msgspec.DecodeError`` when it is not JSON."""
+        entries = rows_in(json_value(record))
+        self._builder.mark(line, byte)
+        for entry in entries:
+            self._writer.take(self._read_row(entry) if isinstance(entry, dict) else NOT_A_ROW, line, byte)
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+json_value = msgspec.json.Decoder().decode
+"""Reads one JSON value; its error tells when another one follows."""
+NOT_A_ROW = "neither a row nor a list of rows"
+
+
+def reader_of(system: str, read_row: ReadRow) -> Callable[[BatchBuilder], RowReader]:
+    """A reader for the table of formats."""
+
+    def reader(builder: BatchBuilder) -> RowReader:
+        return RowReader(builder, system, read_row)
+
+    return reader
+
+
+def rows_in(value: Any) -> Sequence[Any]:
+    """The rows of a record: of a list, of an API's answer, or the record itself."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        for key in WRAPPERS:
+            inner = value.get(key)
+            if isinstance(inner, list) and len(value) <= MAX_WRAPPER and (not inner or isinstance(inner[0], dict)):
+                return inner
+            if isinstance(inner, dict) and len(value) == 1:
+                return [inner]
+    return [value]
+
+
+MAX_WRAPPER = 8
+"""An API's answer has few keys besides its rows: a row that has a list under such a key has more."""
+
+
+def has_keys(value: Any, *keys: str) -> bool:
+    """Say whether the first row of a record has all of these keys."""
+    rows = rows_in(value)
+    return bool(rows) and isinstance(rows[0], dict) and all(key in rows[0] for key in keys)
+
+
+def _entries(metadata: Iterable[tuple[str, Any]], tags: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Path, key and text of all entries."""
+    for path, value in metadata:
+        for key, inner in object_of(value).items():
+            yield path, str(key), text_of(inner)
+    for path, value in tags:
+        for tag in list_of(value):
+            key, colon, rest = text_of(tag).partition(":")
+            if colon and key != NOISE_TAG:
+                yield path, key.strip(), rest.strip()
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+
+def at(value: Any, *path: str) -> Any:
+    """The value below a path of keys; ``None`` where the path ends early."""
+    for key in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """An object, or the JSON text of one, once or twice quoted; empty for anything else."""
+    for _ in range(2):
+        if not isinstance(value, str):
+            break
+        text = value.strip()
+        if text[:1] not in {"{", '"'}:
+            return {}
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """A list, or the JSON text of one; empty for anything else."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return []
+    return value if isinstance(value, list) else []
+
+
+def pico_of_cents(value: Any) -> int | None:
+    """Read a cost in US cents as pico-dollars."""
+    pico = pico_of(value)
+    return None if pico is None else int((Decimal(str(value)) * 10**10).to_integral_value())
+
+
+def ns_of_iso(value: Any) -> int:
+    """Read a time as ISO 8601 or as databases print it (a space, no zone); UTC where no zone is given; 0 for none."""
+    text = text_of(value).strip()
+    if len(text) < len("2026-01-01"):
+        return 0
+    text, fraction = _without_fraction(text)
+    try:
+        moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+    except ValueError:
+        return 0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = (moment - EPOCH) // timedelta(seconds=1)
+    return _moment(seconds * 10**9 + fraction)
+
+
+def _without_fraction(text: str) -> tuple[str, int]:
+    """A time without its part of a second, and that part in nanoseconds: up to nine digits are written."""
+    whole, point, rest = text.partition(".")
+    if not point:
+        return text, 0
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    return whole + rest[len(digits) :], int(digits[:9].ljust(9, "0") or 0)
+
+
+def ns_of_seconds(value: Any) -> int:
+    """Epoch seconds as nanoseconds, exact to the microsecond that a float of this size holds; 0 for none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LAST_NS / 1e9:
+        return 0
+    return _moment(int(value * 1e6 + 0.5) * 1000)
+
+
+def ns_of_ms(value: Any) -> int:
+    """Milliseconds, a moment or a length, as nanoseconds; 0 for none."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LAST_NS / 1e6:
+        return 0
+    return _moment(round(value * 1000) * 1000)
+
+
+def _moment(nanoseconds: int) -> int:
+    return nanoseconds if 0 < nanoseconds < LAST_NS else 0
+
+
+def is_made_up(text: str) -> bool:
+    """Say whether an id has the form that gateways give to those they make up (UUID): it says nothing of a caller."""
+    return _UUID.fullmatch(text) is not None
+
+
+def traceparent_of(value: Any) -> tuple[str, str]:
+    """Trace id and parent's span id of a W3C ``traceparent`` header; empty texts for none."""
+    found = _TRACEPARENT.fullmatch(text_of(value).strip().lower())
+    return (found[1], found[2]) if found else ("", "")
+
+
+def hex_id(text: str, width: int, system: str = "") -> str:
+    """An id of ``width`` bytes as hex: the text itself where it is one (a UUID has dashes), else its digest.
+
+    ``system`` keeps apart what two systems number alike; an id that is hex already is the same everywhere.
+    """
+    lowered = text.lower()
+    if len(lowered) == 2 * width + 4:
+        lowered = lowered.replace("-", "")
+    if len(lowered) == 2 * width and not lowered.strip("0123456789abcdef") and lowered.strip("0"):
+        return lowered
+    return blake2b(f"{system}\n{text}".encode("utf-8", "surrogatepass"), digest_size=width).hexdigest()
+
+
+def operation_of_path(path: Any) -> Operation:
+    """What a request's path or URL says that it asks for; chat where it says nothing."""
+    text = "/" + text_of(path).partition("?")[0].rstrip("/").lower()
+    for suffix, operation in _path_operations():
+        if text.endswith(suffix):
+            return operation
+    return Operation.CHAT
+
+
+def operation_of_name(system: str, name: Any) -> Operation | None:
+    """What a system means by a name of an operation; ``None`` for a name that is not known."""
+    return _named_operations(system).get(text_of(name).lower())
+
+
+def operation_of_model(model: str) -> Operation:
+    """What a model is for, where only its name tells."""
+    lowered = model.lower()
+    if "embed" in lowered:
+        return Operation.EMBEDDINGS
+    return Operation.RERANK if "rerank" in lowered else Operation.CHAT
+
+
+def digest_of(entry: Mapping[str, Any]) -> str:
+    """An id for a record that has none: the digest of all that it says."""
+    return blake2b(orjson.dumps(entry, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def prefix_of(custom_id: str) -> str:
+    """The part of a batch request's ``custom_id`` before its first colon; empty without one.
+
+    A batch has no place for a tenant but this one; whether it is used for that, only the settings can say.
+    """
+    prefix, colon, _ = custom_id.partition(":")
+    return prefix.strip() if colon else ""
+
+
+def headers_of(value: Any) -> Mapping[str, Any]:
+    """Headers with lower-case names."""
+    return {str(key).lower(): inner for key, inner in object_of(value).items()}
+
+
+# -- tables ------------------------------------------------------------------------------------------
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    return tomllib.loads(resources.files("auditor.load.gateways").joinpath("fields.toml").read_text("utf-8"))
+
+
+def tenant_fields(system: str, namespaces: Sequence[str]) -> dict[str, str]:
+    """Path to namespace of the fields of a system that name a tenant; only namespaces that are switched on."""
+    table: dict[str, list[str]] = _tables()["tenants"].get(system, {})
+    return {path: namespace for namespace, paths in table.items() if namespace in namespaces for path in paths}
+
+
+@cache
+def _path_operations() -> tuple[tuple[str, Operation], ...]:
+    return tuple((suffix, Operation(name)) for name, suffixes in _tables()["paths"].items() for suffix in suffixes)
+
+
+@cache
+def _named_operations(system: str) -> dict[str, Operation]:
+    table: dict[str, list[str]] = _tables()["operations"].get(system, {})
+    return {text: Operation(name) for name, texts in table.items() for text in texts}
+
+
+# -- formats -----------------------------------------------------------------------------------------
+
+
+class RowFormat(NamedTuple):
+    """A format whose records are rows, for the table of formats."""
+
+    name: str
+    recognises: Callable[[Any], bool]
+    reader: Callable[[BatchBuilder], Any]
+    title: str
+    recognised_by: str
+    marks: tuple[bytes, ...] = ()
+    columns: tuple[str, ...] = ()
+    """For a table with a header line: columns that tell it from others."""
+    cap: int = 0
+    """Rows at which exports of this kind are cut off; 0 for none."""
+    caution: str = ""
+    """What every report on such an input should say."""
+    refused: tuple[str, str] | None = None
+    """Known, and without calls: what it is, and what to export instead."""

@@ -1,0 +1,271 @@
+"""Zipkin v2 JSON: lists of spans, lists of traces (answers of the search API), or one span a line.
+
+Field meanings: openzipkin/zipkin-api ``zipkin2-api.yaml``. Times are microseconds, every tag is a text, lists stand
+as JSON text in it. OpenTelemetry's exporters put resource, scope and status among the tags, so that a tenant of the
+resource reads as one of the span. A client and its server may share one span id: the server's side
+(``shared: true``) then gets an id of its own and the client's as its parent, and what hangs on the id hangs on the
+server's side; both have to be in one record. A document is held while it is read, as it stands in the file; its
+spans are decoded one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import orjson
+
+from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, text_of
+from auditor.load.moments import MICROSECOND, nanoseconds
+from auditor.load.otlp_types import KeyValue, Span, Status
+from auditor.load.otlp_values import ABSENT, UNDECODABLE
+from auditor.load.span_writer import (
+    CACHED_RESOURCES,
+    KINDS,
+    LOCAL_PARENT,
+    REMOTE_PARENT,
+    SpanWriter,
+    hex_id,
+    plain_reason,
+    tells_events,
+)
+from auditor.load.text_values import decode_text
+
+_ERROR = Status(2)
+_OK = Status()
+_EMPTY = msgspec.Raw(b"")
+
+
+class Endpoint(msgspec.Struct, gc=False):
+    """The process that recorded a span."""
+
+    serviceName: str | None = None  # noqa: N815  # the format's spelling
+
+
+class ZipkinSpan(msgspec.Struct, gc=False):
+    """A span."""
+
+    traceId: str = ""  # noqa: N815
+    id: str = ""
+    parentId: str | None = None  # noqa: N815
+    name: str | None = None
+    kind: str | None = None
+    timestamp: int | float | str | None = None
+    duration: int | float | str | None = None
+    localEndpoint: Endpoint | None = None  # noqa: N815
+    tags: dict[str, msgspec.Raw] | None = None
+    annotations: msgspec.Raw = ABSENT
+    shared: bool | None = None
+
+
+class Side(msgspec.Struct, gc=False):
+    """What tells the sides of a shared span apart."""
+
+    traceId: str = ""  # noqa: N815
+    id: str = ""
+    shared: bool | None = None
+
+
+class Annotation(msgspec.Struct, gc=False):
+    """An event: its name, or name and attributes as text."""
+
+    value: str | None = None
+
+
+_span = msgspec.json.Decoder(ZipkinSpan)
+_side = msgspec.json.Decoder(Side)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_annotations = msgspec.json.Decoder(list[Annotation])
+
+Ids = tuple[str, str]
+"""Trace id and span id."""
+
+
+def is_zipkin(value: Any) -> bool:
+    """Say whether the first JSON value of an input looks like this format."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict) or not value.keys() >= {"traceId", "id"} or "spanId" in value:
+        return False
+    return "localEndpoint" in value or (
+        isinstance(value.get("timestamp"), int) and isinstance(value.get("tags", {}), dict)
+    )
+
+
+class ZipkinReader:
+    """Reads lists of spans, lists of traces, and spans."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._spans = SpanWriter(builder)
+        self._combinations: dict[tuple[str, bytes], tuple[ResourceFacts, str, str]] = {}
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+    def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
+        """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
+        with self._spans.record(line, byte):
+            if bytes(record[:64]).lstrip()[:1] == b"[":
+                self._read_list(_list.decode(record), "spans")
+            else:
+                self._read_spans([msgspec.Raw(record)], "spans")
+
+    def _read_list(self, raws: Sequence[msgspec.Raw], path: str) -> None:
+        if not any(_opens_list(raw) for raw in raws[:1]):
+            self._read_spans(raws, path)
+            return
+        for number, raw in enumerate(raws):
+            try:
+                inner = _list.decode(raw)
+            except msgspec.ValidationError as error:
+                self._spans.reject(f"traces[{number}]: {plain_reason(error)}")
+                continue
+            self._read_spans(inner, f"traces[{number}]")
+
+    def _read_spans(self, raws: Sequence[msgspec.Raw], path: str) -> None:
+        shared = _shared_ids(raws)
+        for number, raw in enumerate(raws):
+            try:
+                span = _span.decode(raw)
+            except msgspec.ValidationError as error:
+                self._spans.reject(f"{path}[{number}]: {plain_reason(error)}")
+                continue
+            self._add(span, shared)
+
+    def _add(self, span: ZipkinSpan, shared: frozenset[Ids]) -> None:
+        tags = span.tags or {}
+        resource, scope, status = self._known(tags, span.localEndpoint)
+        error = bytes(tags.get("error", _EMPTY))
+        trace, own, parent, flags = _ids(span, shared)
+        start = nanoseconds(span.timestamp, MICROSECOND)
+        self._spans.add(
+            resource,
+            scope,
+            Span(
+                traceId=trace,
+                spanId=own,
+                parentSpanId=parent,
+                flags=flags,
+                name=span.name or "",
+                kind=KINDS.get((span.kind or "").upper(), KINDS["INTERNAL"] if scope else 0),
+                startTimeUnixNano=start,
+                endTimeUnixNano=start + nanoseconds(span.duration, MICROSECOND)
+                if start and span.duration is not None
+                else 0,
+                attributes=[KeyValue(key, value) for key, value in tags.items() if key not in _IGNORED],
+                events=_events(span.annotations),
+                status=_ERROR if (status == "ERROR" if status else error not in _NO_ERROR) else _OK,
+            ),
+        )
+
+    def _known(self, tags: dict[str, msgspec.Raw], endpoint: Endpoint | None) -> tuple[ResourceFacts, str, str]:
+        """Resource, scope and status, which few combinations of tags tell."""
+        named = (endpoint.serviceName or "") if endpoint else ""
+        raws = b"\n".join([tags.get(key, _EMPTY) for key in _TOLD])
+        found = self._combinations.get((named, raws))
+        if found is None:
+            service, instance, language, scope, older_scope, status = (
+                text_of(decode_text(bytes(tags.get(key, _EMPTY)))) for key in _TOLD
+            )
+            resource = self._spans.resource(
+                # Zipkin writes the endpoint's name in lower case; the tag has it as it is.
+                ("service.name", service or named),
+                ("service.instance.id", instance),
+                ("telemetry.sdk.language", language),
+            )
+            found = resource, scope or older_scope, status.upper()
+            if len(self._combinations) < CACHED_RESOURCES:
+                self._combinations[named, raws] = found
+        return found
+
+
+def _ids(span: ZipkinSpan, shared: frozenset[Ids]) -> tuple[str, str, str, int]:
+    """Trace, span and parent id as hex, and what is known of the parent, as flags of OTLP."""
+    trace, own = hex_id(span.traceId, 16), hex_id(span.id, 8)
+    parent = hex_id(span.parentId, 8) if span.parentId else NO_PARENT
+    if not shared:
+        return trace, own, parent, REMOTE_PARENT if span.shared and span.parentId else 0
+    if span.shared and (trace, own) in shared:
+        return trace, _server_side(own), own, REMOTE_PARENT
+    if (trace, parent) in shared:
+        return trace, own, _server_side(parent), LOCAL_PARENT
+    return trace, own, parent, 0
+
+
+def _shared_ids(raws: Sequence[msgspec.Raw]) -> frozenset[Ids]:
+    """Ids that two sides have in common, both of them among these spans."""
+    if not any(b'"shared"' in bytes(raw) for raw in raws):
+        return frozenset()
+    servers: set[Ids] = set()
+    clients: set[Ids] = set()
+    for raw in raws:
+        try:
+            side = _side.decode(raw)
+        except msgspec.ValidationError:
+            continue
+        (servers if side.shared else clients).add((hex_id(side.traceId, 16), hex_id(side.id, 8)))
+    return frozenset(servers & clients)
+
+
+def _server_side(own: str) -> str:
+    return blake2b(f"server {own}".encode(), digest_size=8).hexdigest()
+
+
+def _opens_list(raw: msgspec.Raw) -> bool:
+    return bytes(raw).lstrip()[:1] == b"["
+
+
+def _events(raw: msgspec.Raw) -> msgspec.Raw:
+    """Events in the shape of OTLP, where they matter."""
+    if not tells_events(raw):
+        return ABSENT
+    try:
+        annotations = _annotations.decode(raw)
+    except UNDECODABLE:
+        return ABSENT
+    events = []
+    for annotation in annotations:
+        name, attributes = _name_and_attributes(annotation.value or "")
+        events.append({"name": name, "attributes": [{"key": key, "value": value} for key, value in attributes.items()]})
+    return msgspec.Raw(orjson.dumps(events))
+
+
+def _name_and_attributes(text: str) -> tuple[str, dict[str, Any]]:
+    """Read an event as the exporters write it.
+
+    ``{"name": {…}}`` (Python), ``"name":{…}`` (Java), ``name|{…}|0`` (the Collector), or its name alone.
+    """
+    if text[:1] == '"':
+        text = f"{{{text}}}"
+    if text[:1] != "{":
+        name, _, rest = text.partition("|")
+        return name, _object(rest.rpartition("|")[0])
+    for name, attributes in _object(text).items():
+        return name, attributes if isinstance(attributes, dict) else {}
+    return "", {}
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except UNDECODABLE:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+_TOLD = (
+    "service.name", "service.instance.id", "telemetry.sdk.language", "otel.scope.name", "otel.library.name",
+    "otel.status_code",
+)  # fmt: skip
+"""Tags that stand for the resource, the scope and the status."""
+_IGNORED = frozenset(
+    {
+        *_TOLD, "error", "otel.scope.version", "otel.library.version", "otel.status_description", "telemetry.sdk.name",
+        "telemetry.sdk.version",
+    }
+)  # fmt: skip
+"""Tags that are no attributes of the span."""
+_NO_ERROR = frozenset({b"", b'"false"', b"false", b"null"})
+"""By the format the tag alone says that the span failed; some writers say there that it did not."""

@@ -1,0 +1,168 @@
+"""Python's console exporter: formats-traces §5 and its sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditor.errors import InputError
+from builders import CONSUMER, SERVER, Span, audit_bytes, call, lines, span
+from other_formats import console, console_span
+
+SAMPLES = Path(__file__).parent.parent.parent / "fixtures" / "exports" / "samples"
+
+
+SAID = [
+    (15, 24, "complete"),
+    (11, 203, "complete"),
+    (15, 19, "complete"),
+    (11, 228, "complete"),
+    (None, None, "not_billed"),  # status ERROR, APIConnectionError
+    (None, None, "missing"),  # a stream with a response id and no usage
+    (8, 16, "complete"),
+    (8, 0, "complete"),
+    (8, 0, "complete"),
+    (14, 8, "complete"),
+]
+
+
+def test_the_sample_holds_ten_requests_without_a_tenant(tmp_path: Path) -> None:
+    # By hand from the file, in its order: input, output, reason for missing usage.
+    report = audit_bytes(tmp_path, (SAMPLES / "console-span-exporter.txt").read_bytes())
+    objects = json.loads(
+        "[" + (SAMPLES / "console-span-exporter.txt").read_text("utf-8").replace("\n}\n{", "\n},\n{") + "]"
+    )
+
+    rows = {row["span_id"]: row for row in report.rows}
+
+    said = [rows[entry["context"]["span_id"][2:]] for entry in objects if entry["context"]["span_id"][2:] in rows]
+    assert [(row["input_tokens"], row["output_tokens"], row["usage_status"]) for row in said] == SAID
+    assert {(row["status"], row["tenant_id"]) for row in said} == {("lost", None)}
+    assert report.report.inputs[0].rejected == 0
+    assert said[0]["time"] == "2026-11-21T09:47:48.727667000Z"
+
+
+def story() -> list[Span]:
+    """Without scopes, which the format does not have."""
+    web = span("POST /ask", kind=SERVER, service="web", scope="", attributes={"tenant.id": "acme"})
+    asked = call(service="web", scope="", parent=web.id, attributes={"gen_ai.response.finish_reasons": ["stop"]})
+    failed = call(service="web", scope="", parent=web.id, start=90, usage={}, failed=True)
+    work = span("work", trace="other", scope="", kind=CONSUMER, service="job", links=[("trace", web.id)])
+    usage = {"gen_ai.usage.input_tokens": 70, "gen_ai.usage.output_tokens": 7}
+    late = call(trace="other", service="job", scope="", parent=work.id, usage={}, events=[("gen_ai.choice", usage)])
+    return [web, asked, failed, work, late]
+
+
+def test_printed_spans_say_what_the_same_spans_say_as_otlp(tmp_path: Path) -> None:
+    spans = story()
+    wanted = audit_bytes(tmp_path, lines(*spans))
+
+    found = audit_bytes(tmp_path, console(*spans))
+    both = audit_bytes(tmp_path, console(*spans), lines(*spans))
+
+    assert len(wanted.rows) == 3
+    assert found.rows == wanted.rows == both.rows
+
+
+def test_other_output_between_the_objects_is_passed_over(tmp_path: Path) -> None:
+    first, second = call(), call()
+    flat = json.dumps(console_span(second))
+    data = b"\n".join(
+        [
+            b"INFO:     Started server process [1]",
+            b"",
+            b'{"event": "ready", "level": "info"}',
+            console(first).strip(),
+            b"[2026-11-21 09:47:48] 200 OK",
+            b"3",
+            flat.encode(),
+            b'"bye"',
+        ]
+    )
+
+    report = audit_bytes(tmp_path, data).report
+
+    assert (report.inputs[0].format, report.inputs[0].records, report.inputs[0].rejected) == ("python-console", 2, 0)
+    assert report.totals.calls == 2
+
+
+def test_object_torn_by_other_output_is_rejected_with_its_line(tmp_path: Path) -> None:
+    good, torn, last = console(call()), console(call()), console(call())
+    cut = torn.index(b'"kind"')
+    data = good + torn[:cut] + b"\nWARNING: torn\n" + torn[cut:] + last
+
+    report = audit_bytes(tmp_path, data).report
+
+    assert report.totals.calls == 2
+    assert [entry.line for entry in report.inputs[0].rejections] == [good.count(b"\n") + 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"context": None}, "a span has no readable trace id or span id"),
+        ({"context": {"trace_id": "0x0", "span_id": "0x1"}}, "a span has no readable trace id or span id"),
+        ({"context": {"trace_id": 1}}, "a printed span: Expected str, got int: context.trace_id"),
+        ({"attributes": []}, "a printed span: Expected object | null, got array: attributes"),
+        ({"resource": {"attributes": 3}}, "a printed resource: Expected object | null, got int: attributes"),
+    ],
+)
+def test_broken_span_is_rejected_and_its_neighbours_are_read(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    entries = [console_span(call()), console_span(call()) | changes, console_span(call())]
+
+    report = audit_bytes(tmp_path, "\n".join(map(json.dumps, entries)).encode()).report
+
+    assert [(entry.line, entry.reason) for entry in report.inputs[0].rejections] == [(2, reason)]
+    assert report.totals.calls == (3 if "resource" in changes else 2)
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        ("2026-11-21T09:47:48.727667Z", "2026-11-21T09:47:48.727667000Z"),
+        ("2026-11-21T09:47:48Z", "2026-11-21T09:47:48.000000000Z"),
+        ("2026-11-21T10:47:48.5+01:00", "2026-11-21T09:47:48.500000000Z"),
+        ("2026-11-21 09:47:48.123456789", "2026-11-21T09:47:48.123456789Z"),
+        ("yesterday, in the morning", None),
+        (None, None),
+    ],
+)
+def test_moments(tmp_path: Path, moment: str | None, said: str | None) -> None:
+    entry = console_span(call()) | {"start_time": moment}
+
+    (row,) = audit_bytes(tmp_path, json.dumps(entry).encode()).rows
+
+    assert row["time"] == said
+
+
+def test_unfinished_span_is_read(tmp_path: Path) -> None:
+    (row,) = audit_bytes(tmp_path, console(call(ms=None))).rows
+
+    assert row["input_tokens"] == 1000
+
+
+JAVASCRIPT = """{
+  resource: {
+    attributes: {
+      'service.name': 'dice-server'
+    }
+  },
+  instrumentationScope: { name: 'dice', version: '0.1.0', schemaUrl: undefined },
+  traceId: '5d6a1b2a3c4d5e6f708192a3b4c5d6e7',
+  parentSpanContext: undefined,
+  id: '8d1b2a3c4d5e6f70',
+  kind: 1,
+}
+"""
+
+
+def test_javascripts_console_output_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="console exporter for JavaScript") as raised:
+        audit_bytes(tmp_path, JAVASCRIPT.encode())
+
+    assert raised.value.hint is not None
