@@ -14,12 +14,6 @@ import numpy as np
 
 from auditor.model.spans import I32, I64, NO_COUNT, U32, Bools, CallFacts
 
-_FILLED = (
-    "provider", "request_model", "response_model", "operation", "first_chunk", "finished", "has_response_id",
-    "service_tier", "cache_hit", "batch", "environment", "feature", "credential", "placeholder",
-)  # fmt: skip
-"""What another copy of a span may add."""
-
 
 def settle_events(
     row: I32,
@@ -82,10 +76,7 @@ def _merged(
     spans = [facts[call_facts[copy]] for copy in copies if not from_event[copy]]
     merged: CallFacts = max(spans, key=repr) if spans else source
     for other in others:
-        merged = merged._replace(
-            **{name: getattr(merged, name) or getattr(other, name) for name in _FILLED},
-            streamed=merged.streamed if merged.streamed is not None else other.streamed,
-        )
+        merged = merged.filled(other)
     if not has_counts[chosen]:
         return merged._replace(usage_in_event=False)
     return merged._replace(

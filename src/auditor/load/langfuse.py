@@ -15,14 +15,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-import orjson
 
 from auditor.load.builder import CALL_FROM, BatchBuilder, count_of, text_of
 from auditor.load.foreign_ids import SPAN_BYTES, TRACE_BYTES, id_of, record_id
 from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
-from auditor.load.otlp_values import JSON_VALUES, UNDECODABLE
-from auditor.load.plain_values import attributes_of, is_short, raw_of
+from auditor.load.otlp_values import JSON_VALUES
+from auditor.load.plain_values import attributes_of, cost_of, is_short, object_of, raw_of
 from auditor.load.span_writer import SpanWriter, plain_reason
 from auditor.model.lexicon import RANKS, USAGE_FIELDS, Field
 from auditor.model.spans import TRACE_RECORD
@@ -202,7 +201,7 @@ class LangfuseReader:
         if not trace_id:
             self._writer.reject("a trace without an id")
             return
-        metadata = _object(trace.metadata)
+        metadata = object_of(trace.metadata)
         start = iso_nanoseconds(trace.timestamp)
         self._writer.add(
             self._resource(metadata),
@@ -237,8 +236,8 @@ class LangfuseReader:
         if is_call and observation.usage_details is msgspec.UNSET and observation.usage is None:
             self._writer.reject(WITHOUT_USAGE)
             return
-        metadata = _object(observation.metadata)
-        scope = _object(metadata.get("scope"))
+        metadata = object_of(observation.metadata)
+        scope = object_of(metadata.get("scope"))
         original = self._original(metadata, is_call=is_call)
         facts: dict[str, Any] = {
             "langfuse.observation.type": kind.lower(),
@@ -251,7 +250,7 @@ class LangfuseReader:
             ),
         }
         if is_call:
-            facts |= self._call(observation, original, _object(metadata.get("attributes")))
+            facts |= self._call(observation, original, object_of(metadata.get("attributes")))
         self._writer.add(
             self._resource(metadata),
             text_of(scope.get("name")),
@@ -278,26 +277,26 @@ class LangfuseReader:
         # What came from an instrumentation names the model or the provider.
         is_estimate = not fields & USAGE_FIELDS and bool(fields & _CALL_FIELDS)
         provided = observation.provided_usage_details
-        if provided is not msgspec.UNSET and not _object(provided):
+        if provided is not msgspec.UNSET and not object_of(provided):
             is_estimate = True
         usage = observation.usage if observation.usage_details is msgspec.UNSET else observation.usage_details
         return {
             "langfuse.observation.type": "embedding" if is_embedding else "generation",
             "langfuse.observation.model.name": model,
-            "langfuse.observation.usage_details": None if told or is_estimate else buckets(_object(usage)) or None,
+            "langfuse.observation.usage_details": None if told or is_estimate else buckets(object_of(usage)) or None,
             "langfuse.observation.completion_start_time": text_of(first_token) if first_token is not None else None,
-            "langfuse.observation.total_cost": None if is_estimate else _cost(observation.total_cost),
+            "langfuse.observation.total_cost": None if is_estimate else cost_of(observation.total_cost),
         }
 
     # -- what came along -----------------------------------------------------------------------------
 
     def _resource(self, metadata: Mapping[str, Any]) -> Any:
-        given = _object(metadata.get("resourceAttributes"))
+        given = object_of(metadata.get("resourceAttributes"))
         return self._writer.resource(*((key, value) for key, value in given.items() if isinstance(value, str)))
 
     def _original(self, metadata: Mapping[str, Any], *, is_call: bool) -> list[KeyValue]:
         """Known attributes of the span that the observation was made of; its type has been decided already."""
-        pairs = _object(metadata.get("attributes")).items()
+        pairs = object_of(metadata.get("attributes")).items()
         codes = self._codes
         return attributes_of(
             (
@@ -387,21 +386,3 @@ def _identities(user: Any, session: Any, environment: Any) -> dict[str, Any]:
 def _attributes(facts: Mapping[str, Any]) -> list[KeyValue]:
     """Attributes for what is there."""
     return [KeyValue(key, raw_of(value)) for key, value in facts.items() if value is not None and value != ""]
-
-
-def _cost(value: Any) -> Any:
-    """A cost, unless it is the 0 that stands for none."""
-    try:
-        return value if float(value) > 0 else None
-    except (TypeError, ValueError):
-        return None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """An object that may be written as JSON text; empty for anything else."""
-    if isinstance(value, str) and value[:1] == "{":
-        try:
-            value = orjson.loads(value)
-        except UNDECODABLE:
-            return {}
-    return value if isinstance(value, dict) else {}

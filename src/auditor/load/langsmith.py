@@ -19,7 +19,7 @@ from auditor.load.foreign_ids import SPAN_BYTES, TRACE_BYTES, id_of
 from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import JSON_VALUES, UNDECODABLE
-from auditor.load.plain_values import is_short, raw_of
+from auditor.load.plain_values import cost_of, is_short, object_of, raw_of
 from auditor.load.span_writer import SpanWriter, plain_reason
 from auditor.model.spans import TRACE_RECORD
 
@@ -125,15 +125,15 @@ class LangSmithReader:
             self._writer.reject("a run without an id, a trace or a type")
             return
         is_call = kind in BILLABLE
-        extra = _object(run.extra)
-        metadata = _object(extra.get("metadata"))
+        extra = object_of(run.extra)
+        metadata = object_of(extra.get("metadata"))
         facts: dict[str, Any] = {
             "langsmith.span.kind": kind,
             "langsmith.metadata": self._plain(metadata),
             "langsmith.span.tags": run.tags or None,
         }
         if is_call:
-            facts |= _call(run, metadata, _object(extra.get("invocation_params")))
+            facts |= _call(run, metadata, object_of(extra.get("invocation_params")))
         failed = text_of(run.status).lower() == "error" or bytes(run.error) not in (b"", b"null", b'""')
         self._writer.add(
             self._resource,
@@ -167,7 +167,7 @@ def _call(run: Run, metadata: Mapping[str, Any], parameters: Mapping[str, Any]) 
         "langsmith.request.streaming": is_streamed,
         "langsmith.run.first_token_time": text_of(run.first_token_time),
         "langsmith.run.service_tier": text_of(parameters.get("service_tier")),
-        "langsmith.run.total_cost": _cost(run.total_cost),
+        "langsmith.run.total_cost": cost_of(run.total_cost),
         # LangSmith writes zeros where it knows nothing.
         **(counts if counts.get(_INPUT) or counts.get(_OUTPUT) else {}),
     }
@@ -176,14 +176,14 @@ def _call(run: Run, metadata: Mapping[str, Any], parameters: Mapping[str, Any]) 
 def _usage(run: Run) -> dict[str, int | None]:
     """Counts by attribute: those of the run, or of its answer where the run has none."""
     given, output, total = count_of(run.prompt_tokens), count_of(run.completion_tokens), count_of(run.total_tokens)
-    before, after = _object(run.prompt_token_details), _object(run.completion_token_details)
+    before, after = object_of(run.prompt_token_details), object_of(run.completion_token_details)
     if not given and not output:
         usage = _usage_of_outputs(run.outputs)
         given = count_of(usage.get("input_tokens", usage.get("prompt_tokens")))
         output = count_of(usage.get("output_tokens", usage.get("completion_tokens")))
         total = count_of(usage.get("total_tokens"))
-        before = _object(usage.get("input_token_details", usage.get("prompt_tokens_details")))
-        after = _object(usage.get("output_token_details", usage.get("completion_tokens_details")))
+        before = object_of(usage.get("input_token_details", usage.get("prompt_tokens_details")))
+        after = object_of(usage.get("output_token_details", usage.get("completion_tokens_details")))
     one_hour = count_of(before.get("ephemeral_1h_input_tokens"))
     written = count_of(before.get("cache_creation"))
     short = count_of(before.get("ephemeral_5m_input_tokens"))
@@ -211,21 +211,4 @@ def _usage_of_outputs(raw: msgspec.Raw) -> dict[str, Any]:
         outputs = _outputs.decode(data)
     except (msgspec.DecodeError, *UNDECODABLE):
         return {}
-    return _object(outputs.usage_metadata) or _object(_object(outputs.llm_output).get("token_usage"))
-
-
-def _cost(value: Any) -> Any:
-    try:
-        return value if float(value) > 0 else None
-    except (TypeError, ValueError):
-        return None
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """An object that may be written as JSON text, as in Parquet; empty for anything else."""
-    if isinstance(value, str) and value[:1] == "{":
-        try:
-            value = orjson.loads(value)
-        except UNDECODABLE:
-            return {}
-    return value if isinstance(value, dict) else {}
+    return object_of(outputs.usage_metadata) or object_of(object_of(outputs.llm_output).get("token_usage"))

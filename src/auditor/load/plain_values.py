@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import orjson
 
 from auditor.load.builder import MAX_SAMPLED_TEXT
 from auditor.load.otlp_types import KeyValue
-from auditor.load.otlp_values import ABSENT
+from auditor.load.otlp_values import ABSENT, UNDECODABLE
 
 SHORT = MAX_SAMPLED_TEXT + 2
 """Bytes of the longest text of an unknown key that is kept, as JSON: with its quotes."""
@@ -59,3 +60,21 @@ def attributes_of(pairs: Iterable[tuple[str, Any]], known: dict[str, int]) -> li
             if raw is not ABSENT:
                 found.append(KeyValue(key, raw))
     return found
+
+
+def cost_of(value: Any) -> Any:
+    """A cost, unless it is the 0 that stands for none."""
+    try:
+        return value if float(value) > 0 else None
+    except (TypeError, ValueError):
+        return None
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """An object that may be written as JSON text; empty for anything else."""
+    if isinstance(value, str) and value[:1] == "{":
+        try:
+            value = orjson.loads(value)
+        except UNDECODABLE:
+            return {}
+    return value if isinstance(value, dict) else {}

@@ -142,11 +142,26 @@ class CallFacts(NamedTuple):
     """The error is that nobody read the answer to its end: the provider has answered, and bills."""
     is_request: bool = False
     """An HTTP request to a provider's API: all that is known of the call."""
+    logged_free: bool = False
+    """A gateway's log says outright that an answered call cost nothing."""
+
+    def filled(self, other: CallFacts) -> CallFacts:
+        """Add what another description of the same call says and this one leaves open."""
+        return self._replace(
+            **{name: getattr(self, name) or getattr(other, name) for name in _FILLED},
+            streamed=self.streamed if self.streamed is not None else other.streamed,
+        )
 
     @property
     def was_answered(self) -> bool:
         """Whether an answer had begun: then the provider bills, even if the call failed afterwards."""
         return self.first_chunk or self.finished or self.has_response_id or (self.abandoned and bool(self.streamed))
+
+
+_FILLED = (
+    "provider", "request_model", "response_model", "operation", "first_chunk", "finished", "has_response_id",
+    "service_tier", "cache_hit", "batch", "environment", "feature", "credential", "placeholder",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

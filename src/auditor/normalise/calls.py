@@ -33,11 +33,6 @@ REPLAY_LENGTH = 0.05
 STEADY_NS = 2_000_000_000
 """How much a constant clock offset between two processes may vary."""
 
-_FILLED = (
-    "provider", "request_model", "response_model", "operation", "first_chunk", "finished", "has_response_id",
-    "service_tier", "cache_hit", "batch", "environment", "feature", "credential", "placeholder",
-)  # fmt: skip
-"""What another span of the same call may add."""
 _DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
 
 
@@ -575,10 +570,7 @@ class _Grouping:
         facts = self.facts(primary)
         for member in sorted(members, key=self._order):
             other = self.facts(member)
-            facts = facts._replace(
-                **{name: getattr(facts, name) or getattr(other, name) for name in _FILLED},
-                streamed=facts.streamed if facts.streamed is not None else other.streamed,
-            )
+            facts = facts.filled(other)
         number = known.setdefault(facts, len(known))
         if number == len(self.table.facts):
             self.table.facts.append(facts)
