@@ -547,14 +547,14 @@ def langsmith(path: Path) -> Iterator[Any]:
         for entry in batch:
             told = usage(entry)
             model = {"ls_provider": told.provider, "ls_model_name": told.model, "ls_model_type": "chat"} if told else {}
-            counts = {
-                "prompt_tokens": told.input,
-                "completion_tokens": told.output,
-                "total_tokens": told.input + told.output,
-                "prompt_token_details": {"cache_read": told.cached},
-            }
-            if told is None or not told.input:
-                counts = dict.fromkeys(counts)
+            counts: dict[str, Any] = {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
+            if told is not None and told.input:
+                counts = {
+                    "prompt_tokens": told.input,
+                    "completion_tokens": told.output,
+                    "total_tokens": told.input + told.output,
+                    "prompt_token_details": {"cache_read": told.cached},
+                }
             content = [text(entry.attributes[key]) for key in CONTENT if key in entry.attributes]
             rest = {key: value for key, value in entry.attributes.items() if key not in CONTENT}
             yield {

@@ -10,7 +10,8 @@ How it is recognised
     A span above the call knows the tenant, and the first hop on the way down
     to the call goes from one process to another without a queue. When the
     trace is cut: roots of the one service lie, one to one, inside calls that
-    the other service made for known tenants.
+    the other service made for known tenants. In a gateway's log that shows
+    what callers send along: some rows have the tenant there, these have not.
 
 How to fix it
     Propagate W3C baggage on both sides (``tracecontext,baggage``), let proxies
@@ -21,7 +22,7 @@ How to fix it
 
 from __future__ import annotations
 
-from auditor.rule import Case, Confidence, Diagnosis, Ending, Hop, HopKind, Role, Rule, Survey, fitting
+from auditor.rule import CallerSaid, Case, Confidence, Diagnosis, Ending, Hop, HopKind, Role, Rule, Survey, fitting
 
 REMEDIES = {
     "envoy": "Add baggage and the tenant header to Envoy's allowed request headers, and read them in the service behind.",
@@ -30,6 +31,7 @@ REMEDIES = {
     "java": "Set otel.propagators=tracecontext,baggage and otel.java.experimental.span-attributes.copy-from-baggage.include=tenant.id on both services; let proxies between pass the baggage header.",
     "go": "Use propagation.NewCompositeTextMapPropagator(TraceContext{}, Baggage{}) on both services and the baggagecopy span processor; let proxies between pass the baggage header.",
 }
+IN_A_LOG = "Compare the callers of the two kinds of calls: let every client send the tenant's header or metadata, and every proxy before the gateway pass it."
 
 
 def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
@@ -37,6 +39,8 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
     if not case.is_unattributed or case.batch:
         return None
+    if case.is_row and not path.knew_tenant:
+        return _in_a_log(case, survey)
     if path.knew_tenant:
         return _inside_one_trace(case)
     if case.linked or path.has(Role.CONSUMER):
@@ -66,6 +70,21 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     return None
 
 
+def _in_a_log(case: Case, survey: Survey) -> Diagnosis | None:
+    tagged = survey.service(case.service).calls_with_tenant_from_caller
+    if case.caller_said is not CallerSaid.NOTHING or not tagged:
+        return None
+    return Diagnosis(
+        confidence=Confidence.LIKELY,
+        hop=Hop(case.service, case.service, HopKind.PROCESS),
+        evidence=(
+            f"the headers or metadata of {tagged} calls in the log of {case.service} name a tenant",
+            "those of these calls are logged too, and name none: it was lost before the gateway, or never sent",
+        ),
+        remedy=IN_A_LOG,
+    )
+
+
 def _inside_one_trace(case: Case) -> Diagnosis | None:
     path = case.path
     if not path.edges or path.edges[0].kind is not HopKind.PROCESS:
@@ -85,11 +104,19 @@ def _inside_one_trace(case: Case) -> Diagnosis | None:
     )
 
 
+def _unchecked(survey: Survey) -> str | None:
+    if survey.has_graph or survey.shows_callers:
+        return None
+    return "a gateway's log has no spans of the callers, and shows no tenant that they sent along"
+
+
 RULE = Rule(
     id="header-stripping",
     title="The tenant is lost between two services",
     remedy="Propagate baggage on both sides of the hop and let proxies pass it; copy the tenant from baggage to spans.",
-    needs="spans of both services",
+    needs="spans of both services, or a gateway's log that shows headers or metadata of the callers",
     diagnose=diagnose,
-    unchecked=lambda survey: None if survey.has_graph else "a gateway's log has no spans of the callers",
+    # Of two that are equally sure, what callers sent says more than the key that they share.
+    specificity=55,
+    unchecked=_unchecked,
 )

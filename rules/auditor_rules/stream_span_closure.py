@@ -21,8 +21,10 @@ How to fix it
 
 from __future__ import annotations
 
-from auditor.rule import Case, Confidence, Diagnosis, Hop, HopKind, Rule, StreamSign, Survey, UsageStatus
+from auditor.rule import Case, Confidence, Diagnosis, Hop, HopKind, Operation, Rule, StreamSign, Survey, UsageStatus
 
+WITHOUT_TOKENS = frozenset({Operation.IMAGE, Operation.AUDIO, Operation.MODERATION})
+"""Billed by the picture, the second or the character, or free: no tokens, and no stream unless they say so."""
 REMEDIES = {
     StreamSign.NOT_REQUESTED: 'Ask for usage: stream_options={"include_usage": true} (OpenAI-compatible APIs), or let the instrumentation add it.',
     StreamSign.STOPPED: "Read the stream to its end, or close it explicitly, before the handler returns: the usage is in the last event.",
@@ -37,6 +39,9 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     if not case.usage_late and case.usage not in {UsageStatus.MISSING, UsageStatus.PARTIAL}:
         return None
     if case.usage is UsageStatus.MISSING and (case.is_embedding or case.streamed is False):
+        return None
+    if not case.streamed and (case.has_logged_cost or case.is_unread or case.operation in WITHOUT_TOKENS):
+        # Billed by the piece, passed on unread, or free: nothing says that there was a stream.
         return None
     if case.usage_late:
         evidence = ("the usage stands on a span that began when the call's own span had ended",)

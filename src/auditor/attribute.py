@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ from auditor.model.spans import I32, I64, TRACE_RECORD, U8, Bools, CallFacts, Te
 MAX_LINKS = 8
 """Links that are followed one after the other: producer of a producer, and so on."""
 
+_NUMBER = re.compile(r"[-_.]\d+$")
 _DIRECT, _RECOVERABLE, _LOST, _INTERNAL = (STATUSES.index(status) for status in Status)
 
 
@@ -173,14 +175,19 @@ def _trace_records(table: SpanTable) -> I64:
 def _by_links(
     table: SpanTable, value_of: I32, reached: _Reached, passed_call: I32, passed_row: I32
 ) -> tuple[I64, I32, I64]:
-    """Tenants of the spans that spans on the way of a call link to."""
+    """Tenants of the spans that spans on the way of a call link to; the span nearest to the call decides.
+
+    A worker that takes many messages at once links to all of them, and the span of one message to its own.
+    """
     wanted = reached.open[passed_call]
     calls, rows = passed_call[wanted].astype(np.int64), passed_row[wanted].astype(np.int64)
+    steps = _rank_within(calls)
     found_calls, found_values = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    found_via = [np.empty(0, np.int64)]
+    found_via, found_steps = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for _ in range(MAX_LINKS):
         at, targets = _expand(rows, table.link_row, table.link_target)
-        calls, targets = calls[at][targets >= 0], targets[targets >= 0]
+        known = targets >= 0
+        calls, steps, targets = calls[at][known], steps[at][known], targets[known]
         if not len(targets):
             break
         nearest, top = nearest_tenant(table, targets)
@@ -188,8 +195,24 @@ def _by_links(
         found_calls.append(calls[hit])
         found_values.append(value_of[table.tenant[nearest[hit]]])
         found_via.append(targets[hit])
-        calls, rows = calls[~hit], top[~hit].astype(np.int64)
-    return np.concatenate(found_calls), np.concatenate(found_values), np.concatenate(found_via)
+        found_steps.append(steps[hit])
+        calls, steps, rows = calls[~hit], steps[~hit], top[~hit].astype(np.int64)
+    calls, steps = np.concatenate(found_calls), np.concatenate(found_steps)
+    nearest_step = np.full(len(reached.open), np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(nearest_step, calls, steps)
+    decides = steps == nearest_step[calls]
+    return calls[decides], np.concatenate(found_values)[decides], np.concatenate(found_via)[decides]
+
+
+def _rank_within(groups: I64) -> I64:
+    """Place of each entry among those of its group, in the order in which they come."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else np.empty(0, np.int64)
+    sizes = np.diff(np.r_[starts, len(groups)])
+    ranks = np.empty(len(groups), dtype=np.int64)
+    ranks[order] = np.arange(len(groups)) - np.repeat(starts, sizes)
+    return ranks
 
 
 def _by_ids(
@@ -279,4 +302,9 @@ def _internal(
 
 
 def _is_internal(facts: CallFacts, policy: Policy) -> bool:
-    return facts.environment.lower() in policy.internal_environments or facts.feature in policy.internal_features
+    # A second one is numbered: staging-2.
+    environment = _NUMBER.sub("", facts.environment.lower())
+    return (
+        not policy.internal_environments.isdisjoint({facts.environment.lower(), environment})
+        or facts.feature in policy.internal_features
+    )

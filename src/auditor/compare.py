@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from auditor.model.difference import Aspect, Change, Difference, Shift, Size, Trend, Whole
-from auditor.model.report import Finding, HopKind, Report, ServiceSeen
+from auditor.model.report import Finding, HopKind, Report
 from auditor.model.stakes import stakes_of
 
 PASSED = 0
@@ -20,6 +20,9 @@ FAILED = 1
 
 FEATURES_TOLD = 20
 """As many features of a finding are told; one that tells so many may have more, and says nothing about the others."""
+
+UNTOLD = "version unknown"
+"""Stands for the version of a scope that is there and does not say."""
 
 _Cause = tuple[str, str, str, HopKind, str]
 _ORDER = (Trend.NEW, Trend.WORSE, Trend.UNCHECKED, Trend.BETTER, Trend.GONE, Trend.SAME)
@@ -167,11 +170,11 @@ def _shifts_of(
     known: Finding, old: Finding | None, new: Finding | None, before: Report, after: Report
 ) -> Iterator[Shift]:
     route = {*known.route, known.hop.source, known.hop.target}
-    yield from (shift for shift in _all_shifts(before, after) if shift.subject in route)
+    yield from (shift for shift in _all_shifts(before, after) if shift.service in route)
     features = [_features(found) for found in (old, new)]
     told = [names for names in features if names is not None]
     if len(told) == 2 and told[0] != told[1]:
-        yield Shift(Aspect.FEATURE, known.operation, *(tuple(sorted(names)) for names in told))
+        yield Shift(Aspect.FEATURE, "", known.operation, *(tuple(sorted(names)) for names in told))
 
 
 def _features(found: Finding | None) -> frozenset[str] | None:
@@ -185,26 +188,27 @@ def _features(found: Finding | None) -> frozenset[str] | None:
 def _all_shifts(before: Report, after: Report) -> Iterator[Shift]:
     """What is not the same, by service. What one side does not tell is no change."""
     old, new = ({seen.service: seen for seen in report.services} for report in (before, after))
-    scopes = _scope_versions(before), _scope_versions(after)
+    versions = _scope_versions(before), _scope_versions(after)
     for service in sorted({*old, *new}):
         then, now = old.get(service), new.get(service)
         if then is None or now is None:
             here, there = ((service,), ()) if now is None else ((), (service,))
-            yield Shift(Aspect.SERVICE, service, here, there)
+            yield Shift(Aspect.SERVICE, service, "", here, there)
             continue
         for aspect, was, is_now in (
             (Aspect.VERSION, then.versions, now.versions),
             (Aspect.SDK, then.sdks, now.sdks),
-            (Aspect.SCOPE, _scopes(then, scopes[0]), _scopes(now, scopes[1])),
         ):
             if was and is_now and was != is_now:
-                gone, come = tuple(sorted({*was} - {*is_now})), tuple(sorted({*is_now} - {*was}))
-                # Of scopes, of which a service has many, only those that differ.
-                yield Shift(aspect, service, *((gone, come) if aspect is Aspect.SCOPE else (was, is_now)))
-
-
-def _scopes(seen: ServiceSeen, versions: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(" ".join([scope, *versions.get(scope, ())]) for scope in seen.scopes)
+                yield Shift(aspect, service, "", was, is_now)
+        if then.scopes and now.scopes:
+            for scope in sorted({*then.scopes, *now.scopes}):
+                was, is_now = (
+                    (told.get(scope) or (UNTOLD,)) if scope in seen.scopes else ()
+                    for seen, told in ((then, versions[0]), (now, versions[1]))
+                )
+                if was != is_now and not (was and is_now and UNTOLD in {*was, *is_now}):
+                    yield Shift(Aspect.SCOPE, service, scope, was, is_now)
 
 
 def _scope_versions(report: Report) -> Mapping[str, tuple[str, ...]]:

@@ -190,6 +190,7 @@ def _audit(loaded: Loaded, rules: Sequence[Rule], book: PriceBook, settings: Set
         places,
         CostedCalls(
             candidate=grouped.primary,
+            price=grouped.price,
             facts=table.facts,
             facts_of=grouped.facts,
             usage=usage_status,

@@ -33,12 +33,13 @@ from auditor.model.case import (
 from auditor.model.joins import Join, Status
 from auditor.model.lexicon import Operation
 from auditor.model.report import Confidence, Hop, HopKind
-from auditor.model.spans import Role, Shape
+from auditor.model.spans import CallerSaid, Role, Shape
 
 INTERFACE = 1
 
 __all__ = [
     "INTERFACE",
+    "CallerSaid",
     "Case",
     "Confidence",
     "CredentialFacts",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from auditor.model.money import to_decimal_string
 from auditor.model.report import Amount, CandidateKey, Concentration, Gate, Report, TenantKey, Totals
 from auditor.settings import Settings
+from builders import CALL_PICO, SERVER, Span, call, lines, span
 
 USD = 10**12
 
@@ -136,3 +139,32 @@ class Done:
 
 
 Audit = Callable[..., Done]
+
+
+def requests(
+    service: str, number: int, *, leaks: bool, tenant: str = "acme", run: str = "1", feature: str = "", **facts: Any
+) -> Iterable[Span]:
+    """Requests of one call each; the tenant is on the server's span, and on the call unless it leaks.
+
+    ``facts``: attributes of the resource.
+    """
+    for index in range(number):
+        trace = f"{run} {service} {leaks} {tenant} {index}"
+        yield span(
+            "POST /ask", id=f"{trace} root", trace=trace, service=service, kind=SERVER, start=index,
+            attributes={"tenant.id": tenant, "http.route": "/ask"}, resource=facts,
+        )  # fmt: skip
+        yield call(
+            id=f"{trace} call", trace=trace, parent=f"{trace} root", service=service, start=index + 1,
+            tenant=None if leaks else tenant, attributes={"app.feature": feature} if feature else {}, resource=facts,
+        )  # fmt: skip
+
+
+def written(name: str, *groups: Iterable[Span]) -> str:
+    """Write an export; every call costs ``CALL_PICO``."""
+    Path(name).write_bytes(lines(*(entry for group in groups for entry in group)))
+    return name
+
+
+def usd(calls: int) -> str:
+    return to_decimal_string(calls * CALL_PICO)

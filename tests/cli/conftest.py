@@ -72,3 +72,16 @@ def process(home: Path) -> Audit:
         return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return ran
+
+
+@pytest.fixture
+def real(home: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Audit:  # noqa: ARG001
+    """Run the command here, on the real pipeline."""
+
+    def ran(*arguments: object) -> Done:
+        code = run([str(argument) for argument in arguments])
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return Done(code, out.decode(), err.decode())
+
+    return ran

@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_builders import Audit, Done
+from cli_builders import Audit, requests, usd, written
 from jsonschema import Draft202012Validator
 
 from auditor.baseline import baseline_schema
-from auditor.cli.main import run
 from auditor.model.money import to_decimal_string
 from auditor.report.schema import validate
-from builders import CALL_PICO, SERVER, Span, call, lines, span
-
-
-@pytest.fixture
-def real(home: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Audit:  # noqa: ARG001
-    """Run the command here, on the real pipeline."""
-
-    def ran(*arguments: object) -> Done:
-        code = run([str(argument) for argument in arguments])
-        sys.stdout.flush()
-        out, err = capfdbinary.readouterr()
-        return Done(code, out.decode(), err.decode())
-
-    return ran
-
-
-def requests(service: str, number: int, *, leaks: bool, tenant: str = "acme", run: str = "1") -> Iterable[Span]:
-    """Requests of one call each; the tenant is on the server's span, and on the call unless it leaks."""
-    for index in range(number):
-        trace = f"{run} {service} {leaks} {tenant} {index}"
-        yield span(
-            "POST /ask", id=f"{trace} root", trace=trace, service=service, kind=SERVER, start=index,
-            attributes={"tenant.id": tenant, "http.route": "/ask"},
-        )  # fmt: skip
-        yield call(
-            id=f"{trace} call", trace=trace, parent=f"{trace} root", service=service, start=index + 1,
-            tenant=None if leaks else tenant,
-        )  # fmt: skip
-
-
-def written(name: str, *groups: Iterable[Span]) -> str:
-    """Write an export; every call costs ``CALL_PICO``."""
-    Path(name).write_bytes(lines(*(entry for group in groups for entry in group)))
-    return name
-
-
-def usd(calls: int) -> str:
-    return to_decimal_string(calls * CALL_PICO)
+from builders import CALL_PICO, span
 
 
 def report_of(real: Audit, *arguments: object) -> tuple[int, Any]:

@@ -148,7 +148,7 @@ def test_rules_are_listed_with_their_needs_and_what_the_settings_say(audit: Audi
 # --- schema, config, init
 
 
-@pytest.mark.parametrize("name", ["report", "settings", "pricing", "vocabulary"])
+@pytest.mark.parametrize("name", ["report", "settings", "pricing", "vocabulary", "baseline", "diff"])
 def test_published_schemas_are_schemas(name: str, audit: Audit) -> None:
     Draft202012Validator.check_schema(json.loads(audit("schema", name).out))
 
@@ -156,7 +156,10 @@ def test_published_schemas_are_schemas(name: str, audit: Audit) -> None:
 def test_an_unknown_schema_is_refused(audit: Audit) -> None:
     done = audit("schema", "reprot")
 
-    assert (done.code, done.err) == (2, "audit: schema reprot: expected one of report, settings, pricing, vocabulary\n")
+    assert (done.code, done.err) == (
+        2,
+        "audit: schema reprot: expected one of report, settings, pricing, vocabulary, baseline, diff\n",
+    )
 
 
 def test_config_shows_each_value_and_where_it_came_from(
@@ -237,7 +240,7 @@ def test_init_drafts_what_the_traces_show(audit: Audit, pipeline: Pipeline, home
     assert settings.gate.max_unmetered == Decimal("0.01")
     assert settings.gate.max_unpriced == Decimal("0.01")
     assert "# Found: tenant.id on 8 calls.\n" in text
-    assert "# Found: production (1 calls), qa (1 calls).\n" in text
+    assert "# Found: production (1 call), qa (1 call). Assumed: qa needs no tenant; production needs one.\n" in text
     assert "# Today: 31.4 %.\n" in text
 
 

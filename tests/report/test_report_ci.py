@@ -15,7 +15,22 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from report_builders import FIRST_DAY_NS, WEEK_NS, broken, clean, finding, gate, hostile, report, source, totals
 
-from auditor.model.report import CodePlace, Finding, GateCheck, Hop, HopKind, NotChecked, Report, Sample
+from auditor.model.report import (
+    CodePlace,
+    Compared,
+    Finding,
+    GateCheck,
+    Hop,
+    HopKind,
+    NotChecked,
+    Report,
+    Sample,
+    Standing,
+    Suppressed,
+    SuppressionLine,
+    SuppressionState,
+)
+from auditor.model.suppression import Suppression
 from auditor.report import github, gitlab, junit, openmetrics, otlp
 
 REPORTS: dict[str, Callable[[], Report]] = {"broken": broken, "clean": clean, "hostile": hostile}
@@ -134,6 +149,21 @@ def test_no_more_annotations_than_a_step_shows() -> None:
     assert shown[-1].startswith("::notice title=trace-auditor::31.4 %25 of $12,431.07 has no tenant; gate FAILED: ")
 
 
+def test_what_is_known_or_suppressed_is_a_notice() -> None:
+    away = Suppressed((0,), 1, 1, 1, 1, 1, 0, is_whole=True)
+    line = SuppressionLine(Suppression("later"), SuppressionState.ACTIVE, ("b",), 1, 1)
+    found = (finding(id="a", baseline=Compared(Standing.KNOWN)), finding(id="b", suppression=away))
+
+    judged = replace(broken(), findings=found, suppressions=(line,))
+
+    shown = [text for text in lines(judged) if "title=async-drop" in text]
+    assert [text.partition(" ")[0] for text in shown] == ["::notice", "::notice"]
+    assert "Certain. Known to the baseline. To repair it: " in shown[0]
+    assert "Certain. Suppressed. To repair it: " in shown[1]
+    assert {issue["severity"] for issue in issues(judged)} == {"info"}
+    assert children(cases(judged)["rules", "async-drop"]) == ["system-out"]
+
+
 def issues(of: Report) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(gitlab.render(of))
     return found
@@ -180,6 +210,7 @@ def test_openmetrics_say_the_share_the_dollars_by_rule_and_what_is_not_known() -
     assert found["trace_auditor_rule_unattributed_usd", "async-drop"] == 1904.11
     assert found["trace_auditor_rule_calls", "tenant-conflict"] == 412
     assert found["trace_auditor_unmetered_calls",] == 4_102
+    assert found["trace_auditor_excused_unattributed_usd", "baseline"] == 0
     assert found["trace_auditor_rejected_records",] == 3
     assert found["trace_auditor_gate_passed",] == 0
 
@@ -191,7 +222,7 @@ def test_every_family_says_what_it_is() -> None:
         assert family.documentation
         assert family.type in {"gauge", "info"}
         assert not family.unit or family.name.endswith(f"_{family.unit}")
-    assert text.count("# UNIT ") == 3
+    assert text.count("# UNIT ") == 4
 
 
 def test_a_share_of_nothing_is_no_number() -> None:

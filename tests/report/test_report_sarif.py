@@ -161,6 +161,39 @@ def test_only_the_findings_behind_a_failed_limit_are_errors(check: str, changes:
     assert result(report(findings=(finding(**changes),), gate=judged))["level"] == level
 
 
+@pytest.mark.parametrize(
+    ("check", "standing", "level"),
+    [
+        ("baseline: new findings", Standing.NEW, "error"),
+        ("baseline: new findings", Standing.GROWN, "warning"),
+        ("baseline: grown findings", Standing.GROWN, "error"),
+        ("baseline: grown findings", Standing.KNOWN, "note"),
+    ],
+)
+def test_against_a_baseline_errors_are_what_is_new_or_grown(check: str, standing: Standing, level: str) -> None:
+    judged = gate(passed=False, exit_code=1, checks=(GateCheck(check, "0", "1", passed=False, hint=""),))
+
+    shown = result(report(findings=(finding(baseline=Compared(standing)),), gate=judged))
+
+    assert shown["level"] == level
+
+
+@pytest.mark.parametrize(
+    ("state", "level"),
+    [
+        (SuppressionState.EXPIRED, "error"),
+        (SuppressionState.EXCEEDED, "error"),
+        (SuppressionState.ACTIVE, "warning"),
+        (SuppressionState.UNUSED, "warning"),
+    ],
+)
+def test_what_a_broken_suppression_hides_is_an_error(state: SuppressionState, level: str) -> None:
+    line = SuppressionLine(Suppression("later"), state, (finding().id,), 1, 1)
+    judged = gate(passed=False, exit_code=1, checks=(GateCheck("suppression of x", "0", "1", passed=False, hint=""),))
+
+    assert result(report(findings=(finding(),), suppressions=(line,), gate=judged))["level"] == level
+
+
 def test_baseline_and_suppressions_are_said_in_the_words_of_the_standard() -> None:
     away = Suppressed((0,), 41_200, 1, 41_200, 1, 1, 0, is_whole=True)
     line = SuppressionLine(Suppression("moves to the new queue in May"), SuppressionState.ACTIVE, (), 1, 1)

@@ -88,6 +88,16 @@ BAD: dict[str, Expected] = {
     "uninstrumented-calls/bad_own_host_without_kinds": Expected(
         2, ("dunlin", "dunlin", "none"), "likely", cost="0", unmetered=2
     ),
+    "unlogged-spend/bad_cost_of_one_model_only": Expected(
+        1, ("cloudflare", "cloudflare", "none"), "likely", unattributed="0"
+    ),
+    "unlogged-spend/bad_line_of_a_batch_without_usage": Expected(
+        1, ("litellm", "litellm", "none"), cost="0", unmetered=1
+    ),
+    "unlogged-spend/bad_model_without_a_price": Expected(
+        2, ("litellm", "litellm", "none"), "likely", cost="0.02", unattributed="0"
+    ),
+    "unlogged-spend/bad_passed_on_unread": Expected(2, ("litellm", "litellm", "none"), cost="0", unmetered=2),
     "unowned-traffic/bad_route_without_tenants_no_kinds": Expected(1, ("willow", "willow", "none"), "possible"),
     "unowned-traffic/bad_scheduled_work": Expected(2, ("willow", "willow", "none"), "possible", cost="0.02"),
     "untagged-embeddings/bad_beside_a_tagged_chat": Expected(
@@ -121,6 +131,8 @@ GOOD_CALLS = {
     "uninstrumented-calls/good_calls_above_and_beside": 2,
     "uninstrumented-calls/good_gateway_describes_it": 1,
     "uninstrumented-calls/good_other_requests": 1,
+    "unlogged-spend/good_billed_by_the_piece": 3,
+    "unlogged-spend/good_hits_failures_polls_and_moderation": 4,
     "unowned-traffic/good_developers_machine": 2,
     "unowned-traffic/good_scheduled_work_per_customer": 3,
     "untagged-embeddings/good_set_per_document": 4,

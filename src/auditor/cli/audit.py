@@ -84,54 +84,16 @@ def audit(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", show_default=False)] = False,
 ) -> int:
     """Say what share of the LLM spend in FILES has no tenant, where it was lost, what repairs give back."""
+    given = dict(locals())
     if version:
         typer.echo(f"audit {__version__}")
         return PASSED
     paths = options.given(files)
     _refuse_misspelt_command(paths)
 
-    from auditor.cli import baseline as baseline_file  # noqa: PLC0415  # as below
-    from auditor.cli import console, output  # noqa: PLC0415  # not for --help and --version
-    from auditor.cli.progress import Progress  # noqa: PLC0415  # as above
+    from auditor.cli import judging  # noqa: PLC0415  # not for --help and --version
 
-    options.choice("--color", color, options.COLORS)
-    settings = options.settings_from(
-        {
-            "tenant_keys": tenant_key,
-            "rollup": rollup,
-            "pricing": pricing,
-            "cost_source": cost_source,
-            "rules_paths": rules,
-            "gate.max_unattributed": max_unattributed,
-            "gate.max_unattributed_usd": max_unattributed_usd,
-            "gate.max_lost": max_lost,
-            "gate.max_unmetered": max_unmetered,
-            "gate.max_unpriced": max_unpriced,
-            "baseline": baseline,
-            "baseline_tolerance": baseline_tolerance,
-            "exit_zero": exit_zero,
-            "strict": strict,
-            "hash_ids": hash_ids,
-            **options.levels(fail_on),
-        },
-        config=config,
-        no_config=no_config,
-        quiet=quiet,
-    )
-    outputs = output.plan(options.formats_from(formats), paths, quiet=quiet)
-    target = baseline_file.place_of(settings.baseline, outputs, paths) if update_baseline else None
-
-    from auditor import pipeline  # noqa: PLC0415  # brings numpy
-
-    with Progress(quiet=quiet) as progress:
-        result = pipeline.audit(paths, settings, progress=progress, update_baseline=update_baseline)
-    report = result.report
-    if output.wants_places(outputs):
-        report = pipeline.locate(report, paths, Path.cwd())
-    output.deliver(report, outputs, console.screen(color))
-    if target is not None and result.baseline is not None:
-        baseline_file.save(target, result.baseline, report, quiet=quiet)
-    return report.gate.exit_code
+    return judging.judge(judging.prepare(paths, given), paths)
 
 
 def _refuse_misspelt_command(paths: Sequence[str]) -> None:

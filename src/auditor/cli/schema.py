@@ -38,8 +38,27 @@ def _vocabulary() -> Mapping[str, object]:
     return vocabulary_schema()
 
 
+def _baseline() -> Mapping[str, object]:
+    from auditor.baseline import baseline_schema  # noqa: PLC0415  # only the one asked for
+
+    return baseline_schema()
+
+
+def _diff() -> Mapping[str, object]:
+    from auditor.report.schema import diff_schema  # noqa: PLC0415  # only the one asked for
+
+    return diff_schema()
+
+
 SCHEMAS: Mapping[str, Callable[[], Mapping[str, object]]] = MappingProxyType(
-    {"report": _report, "settings": _settings, "pricing": _pricing, "vocabulary": _vocabulary}
+    {
+        "report": _report,
+        "settings": _settings,
+        "pricing": _pricing,
+        "vocabulary": _vocabulary,
+        "baseline": _baseline,
+        "diff": _diff,
+    }
 )
 
 
@@ -47,7 +66,7 @@ SCHEMAS: Mapping[str, Callable[[], Mapping[str, object]]] = MappingProxyType(
 def schema(
     name: Annotated[str, typer.Argument(metavar="|".join(SCHEMAS), help="Which schema.", show_default=False)],
 ) -> int:
-    """Print the JSON Schema of the JSON report, the settings file, the pricing file or a vocabulary table."""
+    """Print the JSON Schema of a file that is read or written: what another program can rely on."""
     import json  # noqa: PLC0415  # keeps the keys in the order of the shipped file
 
     found = SCHEMAS[options.choice("schema", name, tuple(SCHEMAS))]()

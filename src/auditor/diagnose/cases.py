@@ -17,7 +17,7 @@ import numpy as np
 from auditor.diagnose.cuts import find_cuts
 from auditor.graph.attributed import Attribution
 from auditor.graph.resolve import End, Places, steps_between
-from auditor.graph.table import SpanTable
+from auditor.graph.table import ROOT, SpanTable
 from auditor.model.audited import USAGES, exact_sum
 from auditor.model.case import (
     Case,
@@ -34,7 +34,7 @@ from auditor.model.case import (
 )
 from auditor.model.joins import STATUSES, Join, Status
 from auditor.model.lexicon import Operation
-from auditor.model.spans import I64, U8, U64, Bools, CallFacts, Kind, Role
+from auditor.model.spans import I64, U8, U64, Bools, CallerSaid, CallFacts, Kind, Role
 
 SAMPLES = 3
 _MISSING_USAGE = USAGES.index(UsageStatus.MISSING)
@@ -49,6 +49,8 @@ class CostedCalls:
 
     candidate: I64
     """Row of the call columns that stands for the call."""
+    price: I64
+    """Row of the call columns that is closest to the provider."""
     facts: list[CallFacts]
     facts_of: I64
     """Row of ``facts``."""
@@ -81,7 +83,8 @@ def operation_of(facts: CallFacts) -> Operation:
 def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution) -> Cases:
     """Group all calls that lack a tenant, lack usage, or carry the wrong tenant."""
     walks = attribution.walks
-    wanted = np.flatnonzero(_ails(calls, attribution))
+    logged = _logged(table, places, calls)
+    wanted = np.flatnonzero(_ails(calls, attribution, logged))
     rows = walks.start
     linked, producer = _links(table, places, attribution)
     peers = _peers(table, places, attribution, rows)
@@ -108,6 +111,9 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
         _hashes(producer[call] for call in wanted.tolist()),
         _hashes(peers.get(call) for call in wanted.tolist()),
         _hashes(cuts.get(call) for call in wanted.tolist()),
+        _hashes(logged.unpriced_by[call] for call in wanted.tolist()),
+        logged.has_cost[wanted],
+        logged.is_unread[wanted],
     )
     of_call = np.full(len(rows), -1, dtype=np.int64)
     keys, inverse = np.unique(key, return_inverse=True)
@@ -134,12 +140,52 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
                 producer=producer[first],
                 peers=peers.get(first, frozenset()),
                 cut=cuts.get(first),
+                logged=logged,
             )
         )
     return Cases(cases, of_call, _survey(table, places, calls, attribution, rows))
 
 
-def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """What gateways' logs say of calls, one entry a call; see the fields of ``Case``."""
+
+    unpriced_by: list[str]
+    has_cost: Bools
+    is_unread: Bools
+
+
+def _logged(table: SpanTable, places: Places, calls: CostedCalls) -> _Logged:
+    """Compare what gateways' logs say of each call with what is known of it."""
+    place = table.place[table.call_row[calls.price].astype(np.int64)]
+    is_row = np.array([shape.is_row for shape in places.shapes] or [False], dtype=bool)[places.shape[place]]
+    unpriced_by = [""] * len(place)
+    if not is_row.any():
+        return _Logged(unpriced_by, is_row, is_row)
+    services: dict[str, int] = {}
+    number_of = np.array([services.setdefault(shape.service, len(services)) for shape in places.shapes], dtype=np.int64)
+    log = number_of[places.shape[place]]
+    reported = table.reported_pico[calls.price] > 0
+    knows_costs = np.zeros(len(services), dtype=bool)
+    knows_costs[log[is_row & reported]] = True
+    facts_of = table.call_facts[calls.price].astype(np.int64)
+    says_free = np.array([facts.logged_free for facts in table.facts] or [False], dtype=bool)[facts_of]
+    failed = np.array([facts.failed for facts in table.facts] or [False], dtype=bool)[facts_of]
+    has_usage = np.isin(calls.usage, [USAGES.index(usage) for usage in (UsageStatus.COMPLETE, UsageStatus.ELSEWHERE)])
+    unpriced = (
+        is_row & ~reported & ~failed & has_usage & calls.has_cost & (calls.cost > 0) & (says_free | knows_costs[log])
+    )
+    names = list(services)
+    for call in np.flatnonzero(unpriced).tolist():
+        unpriced_by[call] = names[log[call]]
+    lacks_usage = is_row & (calls.usage == _MISSING_USAGE)
+    no_model = np.array(
+        [not (facts.request_model or facts.response_model) for facts in table.facts] or [False], dtype=bool
+    )
+    return _Logged(unpriced_by, lacks_usage & reported, lacks_usage & no_model[facts_of])
+
+
+def _ails(calls: CostedCalls, attribution: Attribution, logged: _Logged) -> Bools:
     unanswered = np.array([facts.failed and not facts.was_answered for facts in calls.facts] or [False], dtype=bool)
     failed = unanswered[calls.facts_of]
     not_billed = calls.usage == USAGES.index(UsageStatus.NOT_BILLED)
@@ -147,11 +193,12 @@ def _ails(calls: CostedCalls, attribution: Attribution) -> Bools:
     odd_usage = calls.late | np.isin(
         calls.usage, [USAGES.index(status) for status in (UsageStatus.MISSING, UsageStatus.PARTIAL)]
     )
+    unpriced = np.array([bool(log) for log in logged.unpriced_by], dtype=bool)
     production = attribution.status != _INTERNAL
     ails: Bools = (
         production
         & ~not_billed
-        & ((untagged & ~(failed & ~calls.has_cost)) | (odd_usage & ~failed) | attribution.conflict)
+        & ((untagged & ~(failed & ~calls.has_cost)) | (odd_usage & ~failed) | attribution.conflict | unpriced)
     )
     return ails
 
@@ -172,6 +219,7 @@ def _case(
     producer: str,
     peers: frozenset[Peer],
     cut: CutMatch | None,
+    logged: _Logged,
 ) -> Case:
     walks = attribution.walks
     facts = calls.facts[calls.facts_of[first]]
@@ -222,6 +270,10 @@ def _case(
         unmetered_calls=unmetered,
         is_request=facts.is_request,
         provider=facts.provider if facts.is_request else "",
+        unpriced_by=logged.unpriced_by[first],
+        has_logged_cost=bool(logged.has_cost[first]),
+        caller_said=facts.caller_said,
+        is_unread=bool(logged.is_unread[first]),
         number=number,
         sample_calls=tuple(members[:SAMPLES].tolist()),
     )
@@ -264,6 +316,7 @@ def _facts_key(facts: CallFacts) -> tuple[Any, ...]:
         facts.failed,
         facts.credential,
         facts.placeholder,
+        *((facts.caller_said,) if facts.caller_said else ()),
         *((facts.provider,) if facts.is_request else ()),
     )
 
@@ -378,9 +431,13 @@ def _beside_agents(table: SpanTable, places: Places, attribution: Attribution, r
 
 
 def _knowing_processes(table: SpanTable, places: Places) -> Bools:
-    """By process: whether any of its spans knows a tenant."""
+    """By process: whether any of its spans knows a tenant.
+
+    A model call without a parent does not tell: a gateway that writes one span a call has no context to lose.
+    """
     knows = np.zeros(int(places.process.max(initial=-1)) + 1, dtype=bool)
-    knows[places.process[table.place[table.tenant >= 0]]] = True
+    lone = (table.parent == ROOT) & places.having(Role.MODEL_CALL)[table.place]
+    knows[places.process[table.place[(table.tenant >= 0) & ~lone]]] = True
     return knows
 
 
@@ -407,6 +464,13 @@ def _survey(table: SpanTable, places: Places, calls: CostedCalls, attribution: A
         services[names[number]] = replace(
             known, calls=known.calls + total, calls_with_tenant=known.calls_with_tenant + tagged
         )
+    sent = np.array([facts.caller_said is CallerSaid.TENANT for facts in calls.facts] or [False], dtype=bool)
+    for number, _, from_caller in _counts(call_shapes, sent[calls.facts_of]):
+        if from_caller:
+            known = services[names[number]]
+            services[names[number]] = replace(
+                known, calls_with_tenant_from_caller=known.calls_with_tenant_from_caller + from_caller
+            )
     operations = {operation_of(calls.facts[number]) for number in np.unique(calls.facts_of).tolist()}
     used = [calls.facts[number] for number in np.unique(calls.facts_of).tolist()]
     return Survey(
@@ -418,6 +482,8 @@ def _survey(table: SpanTable, places: Places, calls: CostedCalls, attribution: A
         operations=frozenset(operations),
         has_streams=any(facts.streamed for facts in used),
         has_batches=any(facts.batch for facts in used),
+        has_rows=any(shape.is_row for shape in shapes),
+        shows_callers=any(facts.caller_said is CallerSaid.TENANT for facts in used),
     )
 
 

@@ -29,6 +29,12 @@ OFFSET_SAMPLE = 200
 """Roots compared to find an offset, and a tenth of the spans that they are compared with."""
 DECIDING_ROOTS = 2_000
 """Roots of a service, the earliest, on which a pair of services is decided."""
+OFFSET_MATCHES = 5
+OFFSET_SHARE = Fraction(4, 5)
+"""Fewest roots, and the least share of them, that have to match where the clocks are taken to differ.
+
+Among all offsets some fits a few roots by chance.
+"""
 CLEARLY_BETTER = 2
 """How many times as many roots have to match as when they are moved by ``SHIFT_NS``."""
 _LOST = (STATUSES.index(Status.RECOVERABLE), STATUSES.index(Status.LOST))
@@ -104,6 +110,8 @@ def _match(table: SpanTable, service: I64, roots: I64, downstream: int, callers:
         shifted = [inner.moved(offset + shift) for shift in (-SHIFT_NS, SHIFT_NS)]
         bound = int(count / CLEARLY_BETTER) + 1
         if any(_matched(moved, outer, at_least=bound) is not None for moved in shifted):
+            continue
+        if offset and (count < OFFSET_MATCHES or count < OFFSET_SHARE * len(inner)):
             continue
         # A streamed answer outlasts the client span that asked for it: its beginning lies inside.
         begun = table.start_ns[roots] + offset

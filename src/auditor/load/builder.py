@@ -74,6 +74,8 @@ KEPT_VERSIONS = 8
 UNKNOWN_SERVICE = "unknown_service"
 """What SDKs say by default where nobody names the service (OpenTelemetry resource conventions)."""
 MAX_SAMPLED_TEXT = 128
+COUNTED_DIGITS = 16
+"""Ids of fewer digits are counted up; those of more are drawn, or hold the time."""
 UNKNOWN_MODEL = "unknown"
 """What frameworks write where they do not know the model: another key may."""
 MAX_PYTHON_OBJECT = 4096
@@ -347,6 +349,8 @@ class BatchBuilder:
                 found = of_events | found
         for concept, kind_of_id in ID_FIELDS.items():
             if concept in found and (value := self.identity(found[concept])):
+                if kind_of_id is IdKind.MESSAGE and is_counted(value):
+                    value = f"{text_of(found.get(Field.QUEUE))}\n{value}"
                 self.add_id(row, kind_of_id, value)
         has_usage = bool(USAGE_FIELDS & found.keys())
         is_call = operation not in CONTAINERS and (
@@ -368,7 +372,9 @@ class BatchBuilder:
                 chunk_events=chunk_events,
             )
         role = self._role(kind, presence, found, operation, is_call=is_call)
-        provider_api = role is Role.SERVER and Field.ROUTE in found and self.is_provider_route(found[Field.ROUTE])
+        provider_api = is_call and kind is Kind.SERVER
+        if role is Role.SERVER and Field.ROUTE in found:
+            provider_api = self.is_provider_route(found[Field.ROUTE])
         return SpanFacts(role, provider_api, tenant_code, is_call, is_request)
 
     def is_provider_route(self, value: Any) -> bool:
@@ -531,6 +537,8 @@ class BatchBuilder:
         if operation in _OPERATION_ROLES:
             return _OPERATION_ROLES[operation]
         queue = self.lexicon.queue_operations.get(text_of(found.get(Field.QUEUE_OPERATION)).lower())
+        if _is_job(kind, presence, has_route=Field.ROUTE in found):
+            return Role.CONSUMER
         if kind in {Kind.SERVER, Kind.PRODUCER, Kind.CONSUMER}:
             return _KIND_ROLES[kind]
         if queue is not None:
@@ -676,8 +684,12 @@ class BatchBuilder:
 
     def mark(self, line: int, byte: int) -> None:
         """Note that the rows from here on come from the record at this position."""
-        self.marks.append((self.next_row, line, byte))
+        self.mark_rows(line, byte)
         self.records += 1
+
+    def mark_rows(self, line: int, byte: int) -> None:
+        """Note the position of the next rows, whose record was counted before."""
+        self.marks.append((self.next_row, line, byte))
 
     def position_of(self, row: int) -> tuple[int, int]:
         """Line and byte of the record that a row came from."""
@@ -919,7 +931,19 @@ def _first_row(mark: tuple[int, int, int]) -> int:
 
 def role_of_kind(kind: Kind, presence: int, *, has_route: bool) -> Role:
     """Read the role of a span without attributes that tell one by their values."""
+    if _is_job(kind, presence, has_route=has_route):
+        return Role.CONSUMER
     return _KIND_ROLES.get(kind) or role_of_presence(presence, {Field.ROUTE: ""} if has_route else {})
+
+
+def _is_job(kind: Kind, presence: int, *, has_route: bool) -> bool:
+    """Say whether a span that claims to serve a request runs a job: so Temporal's activities do."""
+    return kind is Kind.SERVER and not has_route and bool(presence >> Field.ROLE_JOB & 1)
+
+
+def is_counted(message: str) -> bool:
+    """Say whether a message's id is a number that its queue has given it: another queue has the same one."""
+    return len(message) < COUNTED_DIGITS and message.isdigit()
 
 
 def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:

@@ -36,6 +36,9 @@ _TRACE_KEYS = frozenset({"traceid", "trace_id"})
 _SPAN_KEYS = frozenset({"spanid", "span_id", "id", "context.span_id"})
 _NAMES = frozenset({"name", "operationname", "operation_name", "displayname", "spanname", "span_name"})
 """Keys of which every span has one and no link to a span has any."""
+_KEY_BEFORE = re.compile(rb'"(?:span_?id|id|context\.span_id)"\s*:\s*"?(?:0[xX])?0*$', re.IGNORECASE)
+_KEY_ROOM = 64
+"""Bytes before an id in which its key is."""
 _AROUND = 1 << 20
 """Bytes before and after a span's id in which its object is looked for."""
 _OPENINGS = 4_000
@@ -144,27 +147,43 @@ def _located(
 
 def _text(record: bytes | memoryview, sample: Sample, checkout: Checkout) -> Sample:
     """Find a span in a record of JSON by its id: its line, and its code if it tells."""
-    if not sample.span_id.strip("0"):
-        return sample
-    for hit in _id_pattern(sample.span_id).finditer(record):
-        span = _span_around(record, hit.start(), sample)
+    for at in _ids_at(record, sample.span_id):
+        span = _span_around(record, at, sample)
         if span is not None:
-            line = sample.line + _newlines(record, hit.start())
+            line = sample.line + _newlines(record, at)
             return replace(sample, line=line, code=_code(_attributes(span), checkout))
     return sample
 
 
+def _ids_at(record: bytes | memoryview, span_id: str) -> Iterator[int]:
+    """Yield where a span's own id stands, in the first of the spellings that is there.
+
+    Literal texts are looked for, which is an order of magnitude faster than a pattern with the key in it.
+    """
+    for spelt in _spellings(span_id):
+        is_there = False
+        for hit in re.finditer(re.escape(spelt).encode(), record):
+            if _KEY_BEFORE.search(bytes(record[max(0, hit.start() - _KEY_ROOM) : hit.start()])):
+                is_there = True
+                yield hit.start()
+        if is_there:
+            return
+
+
+def _spellings(span_id: str) -> Iterator[str]:
+    """An id as formats write it: hex, perhaps without its leading zeros, base64 or decimal."""
+    bare = span_id.lstrip("0")
+    if not bare:
+        return
+    yield bare
+    yield bare.upper()
+    if re.fullmatch("[0-9a-f]{16}", span_id):
+        yield base64.b64encode(bytes.fromhex(span_id)).decode()
+        yield str(int(span_id, 16))
+
+
 def _newlines(record: bytes | memoryview, end: int) -> int:
     return sum(bytes(record[at : min(at + _AROUND, end)]).count(b"\n") for at in range(0, end, _AROUND))
-
-
-def _id_pattern(span_id: str) -> re.Pattern[bytes]:
-    """Match a span's own id however it is spelt: hex, with ``0x``, without leading zeros, base64 or decimal."""
-    spelt = [f"(?:0x)?0*{re.escape(span_id.lstrip('0'))}"]
-    if re.fullmatch("[0-9a-f]{16}", span_id):
-        spelt += [re.escape(base64.b64encode(bytes.fromhex(span_id)).decode()), str(int(span_id, 16))]
-    keys = "|".join(re.escape(key) for key in sorted(_SPAN_KEYS, key=len, reverse=True))
-    return re.compile(rf'"(?:{keys})"\s*:\s*"?(?:{"|".join(spelt)})"?\s*[,}}\]]'.encode(), re.IGNORECASE)
 
 
 def _span_around(record: bytes | memoryview, at: int, sample: Sample) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ scope among the attributes. ``Timestamp`` is the start, without a zone: UTC is a
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,8 +19,8 @@ from auditor.load.builder import BatchBuilder, ResourceFacts, text_of
 from auditor.load.moments import LAST_NS, SECOND, iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
-from auditor.load.plain_values import SHORT, attributes_of, raw_of
-from auditor.load.span_writer import KINDS, SpanWriter, plain_reason
+from auditor.load.plain_values import attributes_of, raw_of
+from auditor.load.span_writer import KINDS, SpanWriter, held, plain_reason
 
 NEEDED = ("TraceId", "SpanId", "Timestamp", "SpanAttributes")
 """Columns without which nothing can be said."""
@@ -30,6 +31,8 @@ CACHED_TEXT = 32
 CACHED_TEXTS = 1 << 16
 NESTED_DEPTH = 16
 OPENING = ord("{")
+HEAD = 512
+"""Bytes in which an answer in FORMAT JSON says so."""
 DIGITS = 9
 
 
@@ -83,14 +86,18 @@ class ClickHouseReader:
 
     def __init__(self, builder: BatchBuilder) -> None:
         self.spans = TableSpans(builder)
+        self._dotted: set[str] = set()
+        """Names with a dot: in a map almost every name has one."""
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self.spans.writer.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one row, or a document of rows; raises ``msgspec.DecodeError`` when it is not JSON."""
+        record = held(record)
         writer = self.spans.writer
-        with writer.record(line, byte):
+        with writer.record(record, line, byte):
             for row in self._rows(record):
                 try:
                     self._add(_row.decode(row))
@@ -99,7 +106,7 @@ class ClickHouseReader:
 
     @staticmethod
     def _rows(record: bytes | memoryview) -> Sequence[Any]:
-        head = bytes(record[:4096]).lstrip()
+        head = bytes(record[:HEAD]).lstrip()
         if head[:1] == b"[":
             return _rows.decode(record)
         if b'"meta"' not in head:
@@ -108,30 +115,39 @@ class ClickHouseReader:
         return (record,) if found is msgspec.UNSET else found
 
     def _add(self, row: Row) -> None:
-        missing = [name for name in NEEDED if getattr(row, name) in (None, msgspec.UNSET)]
-        if missing:
-            self.spans.writer.reject(f"a row without {', '.join(missing)}")
-            return
+        if not (row.TraceId and row.SpanId and row.Timestamp and row.SpanAttributes):
+            missing = [name for name in NEEDED if getattr(row, name) in (None, msgspec.UNSET)]
+            if missing:
+                self.spans.writer.reject(f"a row without {', '.join(missing)}")
+                return
         spans = self.spans
         attributes = row.SpanAttributes or {}
-        # A name that was cut at its dots has none; in a map almost every name has one.
-        nested = any("." not in key and _is_object(raw) for key, raw in attributes.items())
-        pairs = _flat(attributes, spans.codes) if nested else attributes.items()
+        own = row.SpanId or ""
+        if attributes.keys() <= self._dotted or not self._is_nested(attributes):
+            known = spans.writer.attributes(attributes, own)
+        else:
+            known = spans.known(_flat(attributes, spans.codes), own)
         spans.add(
             row.TraceId or "",
-            row.SpanId or "",
+            own,
             row.ParentSpanId or "",
             row.SpanName or "",
             row.SpanKind or "",
             row.StatusCode or "",
-            row.ScopeName or "",
+            row.ScopeName or _scope_of(attributes),
             nanoseconds_of(row.Timestamp),
             duration_of(row.Duration),
             spans.resource(row.ServiceName or "", bytes(row.ResourceAttributes)),
-            spans.known(pairs),
+            known,
             self._events(row),
             _links(row),
         )
+
+    def _is_nested(self, attributes: Mapping[str, msgspec.Raw]) -> bool:
+        """Say whether names were cut at their dots: then the first part has none, and an object as its value."""
+        if len(self._dotted) < CACHED_TEXTS:
+            self._dotted.update(key for key in attributes if "." in key)
+        return any("." not in key and _is_object(raw) for key, raw in attributes.items())
 
     def _events(self, row: Row) -> msgspec.Raw:
         names = row.event_names or []
@@ -188,10 +204,10 @@ class TableSpans:
                 texts[text] = found
         return found
 
-    def known(self, pairs: Iterable[tuple[str, Any]]) -> list[KeyValue]:
-        """Known attributes, and short ones of other keys; values are raw JSON."""
-        codes = self.codes
-        return [KeyValue(key, raw) for key, raw in pairs if key in codes or len(raw) <= SHORT]
+    def known(self, pairs: Iterable[tuple[str, msgspec.Raw]], span: str) -> list[KeyValue]:
+        """Attributes that are asked for of the span with this id; values are raw JSON."""
+        uses = self.writer.uses(span)
+        return [KeyValue(key, raw) for key, raw in pairs if uses[key]]
 
     def of_object(self, given: Mapping[str, Any]) -> list[KeyValue]:
         """The same of attributes that were decoded, nested or not."""
@@ -230,8 +246,6 @@ class TableSpans:
         links: msgspec.Raw,
     ) -> None:
         """Take a row over; a duration of ``None`` is a span that has not ended."""
-        if not scope:
-            scope = next((_text(pair.value) for pair in attributes if pair.key in SCOPE_KEYS), "")
         self.writer.add(
             resource,
             scope,
@@ -240,18 +254,28 @@ class TableSpans:
                 spanId=span,
                 parentSpanId=parent,
                 name=name,
-                kind=KINDS.get(kind.upper().removeprefix("SPAN_KIND_"), 0),
+                kind=_kind(kind),
                 startTimeUnixNano=start_ns,
                 endTimeUnixNano=0 if duration_ns is None else min(start_ns + duration_ns, LAST_NS),
                 attributes=attributes,
                 events=events,
                 links=links,
-                status=_FAILED if status.upper().removeprefix("STATUS_CODE_") == "ERROR" else _FINE,
+                status=_status(status),
             ),
         )
 
 
 _FAILED, _FINE = Status(2), Status()
+
+
+@lru_cache(maxsize=64)
+def _kind(text: str) -> int:
+    return KINDS.get(text.upper().removeprefix("SPAN_KIND_"), 0)
+
+
+@lru_cache(maxsize=64)
+def _status(text: str) -> Status:
+    return _FAILED if text.upper().removeprefix("STATUS_CODE_") == "ERROR" else _FINE
 
 
 def nanoseconds_of(value: Any) -> int:
@@ -292,9 +316,11 @@ def links_of(traces: Sequence[str], spans: Sequence[str]) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode([{"traceId": trace, "spanId": span} for trace, span in pairs]))
 
 
-def _text(raw: msgspec.Raw) -> str:
+def _scope_of(attributes: Mapping[str, msgspec.Raw]) -> str:
+    """The scope, which older versions write among the attributes."""
+    raw = next((attributes[key] for key in SCOPE_KEYS if key in attributes), ABSENT)
     try:
-        return text_of(orjson.loads(bytes(raw)))
+        return text_of(orjson.loads(bytes(raw))) if len(raw) else ""
     except UNDECODABLE:
         return ""
 

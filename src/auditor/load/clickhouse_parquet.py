@@ -41,11 +41,12 @@ class ClickHouseParquetReader:
         self._known: pa.Array | None = None
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.writer.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read a piece of rows."""
-        with self._spans.writer.record(line, byte):
+        with self._spans.writer.record(record, line, byte):
             self._add(batch_of(record))
 
     def _add(self, batch: pa.RecordBatch) -> None:

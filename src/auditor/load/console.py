@@ -21,7 +21,7 @@ from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import Span, Status
 from auditor.load.otlp_values import ABSENT, JSON_VALUES, UNDECODABLE, decode_json
 from auditor.load.sources import Opened, Record
-from auditor.load.span_writer import KINDS, SpanWriter, attributes_of, hex_id, plain_reason, tells_events
+from auditor.load.span_writer import KINDS, SpanWriter, attributes_of, held, hex_id, plain_reason, tells_events
 
 _HEAD = re.compile(rb'^\{\s*"name"\s*:.{0,4096}?"context"\s*:\s*\{\s*"trace_id"\s*:\s*"0x', re.DOTALL | re.MULTILINE)
 _JAVASCRIPT_HEAD = re.compile(rb"^\{\n(?=[^\"]*\n  traceId: '[0-9a-f]{32}',\n)", re.MULTILINE)
@@ -120,26 +120,29 @@ class ConsoleReader:
         self._resources: dict[bytes, ResourceFacts] = {}
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one object; raises ``msgspec.DecodeError`` when it begins like one and is not JSON."""
+        record = held(record)
         if bytes(record[:1]) != b"{":
             return
         try:
             span = _span.decode(record)
         except msgspec.ValidationError as error:
             if _is_span(orjson.loads(record)):
-                with self._spans.record(line, byte):
+                with self._spans.record(record, line, byte):
                     self._spans.reject(f"a printed span: {plain_reason(error)}")
             return
         if span.context is None and span.start_time is None and span.parent_id is None:
             return
-        with self._spans.record(line, byte):
+        with self._spans.record(record, line, byte):
             self._add(span)
 
     def _add(self, span: PrintedSpan) -> None:
         context = span.context or Context()
+        own = hex_id(context.span_id.removeprefix("0x"), 8)
         start = iso_nanoseconds(span.start_time)
         status = (span.status.status_code if span.status else None) or ""
         self._spans.add(
@@ -147,13 +150,13 @@ class ConsoleReader:
             "",
             Span(
                 traceId=hex_id(context.trace_id.removeprefix("0x"), 16),
-                spanId=hex_id(context.span_id.removeprefix("0x"), 8),
+                spanId=own,
                 parentSpanId=hex_id(span.parent_id.removeprefix("0x"), 8) if span.parent_id else NO_PARENT,
                 name=span.name or "",
                 kind=_KINDS.get(span.kind or "", 0),
                 startTimeUnixNano=start,
                 endTimeUnixNano=iso_nanoseconds(span.end_time) if start else 0,
-                attributes=attributes_of(span.attributes or {}),
+                attributes=self._spans.attributes(span.attributes or {}, own),
                 events=_events_of(span.events),
                 links=_links_of(span.links),
                 status=_ERROR if status.upper().endswith("ERROR") else _OK,

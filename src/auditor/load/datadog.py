@@ -20,7 +20,7 @@ from auditor.load.moments import iso_nanoseconds, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import KINDS, SpanWriter, attributes_of, plain_reason
+from auditor.load.span_writer import KINDS, SpanWriter, held, plain_reason
 
 _ERROR = Status(2)
 _OK = Status()
@@ -92,11 +92,13 @@ class DatadogReader:
         self._spans = SpanWriter(builder)
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._spans.record(line, byte):
+        record = held(record)
+        with self._spans.record(record, line, byte):
             if bytes(record[:64]).lstrip()[:1] == b"[":
                 self._read_list(_list.decode(record))
             else:
@@ -152,20 +154,23 @@ class DatadogReader:
         links = _links(meta.get("_dd.span_links"), span.span_links)
         if bytes(meta.get("_dd.llmobs.model_provider", ABSENT)) == UNKNOWN_PROVIDER:
             del meta["_dd.llmobs.model_provider"]
-        attributes = [KeyValue(key, value) for key, value in meta.items() if key not in _IGNORED]
+        own = span_hex(span.span_id)
+        uses = self._spans.uses(own)
+        attributes = [KeyValue(key, value) for key, value in meta.items() if uses[key] and key not in _IGNORED]
+        attributes += [KeyValue(key, value) for key, value in metrics.items() if uses[key]]
         start = nanoseconds(span.start, 1)
         self._spans.add(
             self._resource(span.service or "", process),
             scope,
             Span(
                 traceId=trace_hex(span.trace_id, half),
-                spanId=span_hex(span.span_id),
+                spanId=own,
                 parentSpanId=NO_PARENT if is_root(span.parent_id) else span_hex(span.parent_id),
                 name=span.name or "",
                 kind=kind,
                 startTimeUnixNano=start,
                 endTimeUnixNano=start + nanoseconds(span.duration, 1) if start and span.duration is not None else 0,
-                attributes=attributes + attributes_of(metrics),
+                attributes=attributes,
                 links=links,
                 status=_ERROR if span.error else _OK,
             ),

@@ -19,7 +19,7 @@ from auditor.load.moments import nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import SpanWriter, plain_reason
+from auditor.load.span_writer import SpanWriter, held, plain_reason
 
 _ERROR = Status(2)
 _OK = Status()
@@ -137,11 +137,13 @@ class LlmObsReader:
         self._spans = SpanWriter(builder)
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._spans.record(line, byte):
+        record = held(record)
+        with self._spans.record(record, line, byte):
             if bytes(record[:64]).lstrip()[:1] == b"[":
                 for number, raw in enumerate(_list.decode(record)):
                     self._read_one(raw, f"[{number}]")

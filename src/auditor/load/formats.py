@@ -281,7 +281,7 @@ FORMATS: tuple[Format, ...] = (
             records=_refusal(*entry.refused) if entry.refused else csv_records if entry.columns else Opened.records,
             title=entry.title,
             recognised_by=entry.recognised_by,
-            cannot_tell=(Gap.PATHS,),
+            cannot_tell=(Gap.PATHS,) if entry.shows_callers else (Gap.PATHS, Gap.CALLERS),
             cap=entry.cap,
             caution=entry.caution,
         )

@@ -13,6 +13,7 @@ class Gap(StrEnum):
 
     PATHS = "the spans that led to a call: a row stands alone"
     """Without them no rule about hops can be answered; kinds, processes, scopes and links are gone with them."""
+    CALLERS = "what callers sent along: a header that was lost and one that was never sent cannot be seen"
     KINDS = "span kinds: roles are read from attributes, and a hop between processes may be missed"
     PROCESSES = "which process a span ran in: a thread and another replica look alike"
     SCOPES = "instrumentation scopes: two descriptions of one call are told apart by their counts only"
@@ -44,4 +45,6 @@ def survey_with(gaps: frozenset[Gap]) -> Survey:
         operations=_NOT_EMBEDDED if Gap.OPERATIONS in gaps else frozenset(Operation),
         has_streams=Gap.STREAMS not in gaps,
         has_batches=Gap.BATCHES not in gaps,
+        has_rows=Gap.PATHS in gaps,
+        shows_callers=Gap.CALLERS not in gaps,
     )

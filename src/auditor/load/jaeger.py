@@ -19,7 +19,7 @@ from auditor.load.moments import MICROSECOND, nanoseconds
 from auditor.load.otlp_json import OtlpJsonReader
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
-from auditor.load.span_writer import KINDS, SpanWriter, hex_id, plain_reason, tells_events
+from auditor.load.span_writer import KINDS, SpanWriter, held, hex_id, plain_reason, tells_events
 from auditor.load.text_values import decode_text
 
 CACHED_TEXTS = 1 << 10
@@ -142,11 +142,13 @@ class JaegerReader:
         self._texts: dict[bytes, str] = {}
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._spans.record(line, byte):
+        record = held(record)
+        with self._spans.record(record, line, byte):
             try:
                 if bytes(record[:64]).lstrip()[:1] == b"[":
                     self._read_spans(_spans.decode(record), {}, "spans")
@@ -219,15 +221,18 @@ class JaegerReader:
 
     def _add(self, span: JaegerSpan, resource: ResourceFacts) -> None:
         attributes: list[KeyValue] = []
+        own = hex_id(span.spanID, 8)
+        uses = self._spans.uses(own)
         kind, scope = 0, ""
         failed = False
         status = ""
         for tag in span.tags or ():
             key = tag.key
             if key not in _SPECIAL:
-                if tag.type == "binary":
-                    tag.value = _NULL
-                attributes.append(tag)
+                if uses[key]:
+                    if tag.type == "binary":
+                        tag.value = _NULL
+                    attributes.append(tag)
             elif key == "span.kind":
                 kind = KINDS.get(self._text(tag).upper(), 0)
             elif key in _SCOPE_NAMES:
@@ -245,7 +250,7 @@ class JaegerReader:
             scope,
             Span(
                 traceId=trace,
-                spanId=hex_id(span.spanID, 8),
+                spanId=own,
                 parentSpanId=parent,
                 name=span.operationName or "",
                 kind=kind,

@@ -22,7 +22,7 @@ from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import JSON_VALUES
 from auditor.load.plain_values import attributes_of, cost_of, is_short, object_of, raw_of
-from auditor.load.span_writer import SpanWriter, plain_reason
+from auditor.load.span_writer import SpanWriter, held, plain_reason
 from auditor.model.lexicon import RANKS, USAGE_FIELDS, Field
 from auditor.model.spans import TRACE_RECORD
 
@@ -150,11 +150,13 @@ class LangfuseReader:
         self._metadata_fields = builder.lexicon.metadata_fields
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._writer.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one record; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._writer.record(line, byte):
+        record = held(record)
+        with self._writer.record(record, line, byte):
             try:
                 if bytes(record[:64]).lstrip()[:1] == b"[":
                     for row in _rows.decode(record):

@@ -175,8 +175,7 @@ def _row(
         operation=operation,
         counts=counts,
         cache_inside=True,
-        # Zero stands for what has no price, or was not counted.
-        cost_pico=pico_of(cost) or None,
+        cost_pico=pico_of(cost),
         streamed=streamed,
         failed=is_failure,
         cache_hit=is_hit,
@@ -253,7 +252,7 @@ def batch_item_row(entry: dict[str, Any]) -> Told:
             total=count_of(at(usage, "total_tokens")),
         ),
         cache_inside=True,
-        cost_pico=pico_of(entry.get("response_cost")) or None,
+        cost_pico=pico_of(entry.get("response_cost")),
         failed=is_failure,
         batch=True,
         credential=text_of(metadata.get("user_api_key_hash")),
@@ -467,7 +466,7 @@ class LiteLLMReader:
         kind = (
             who.policy, payload.call_type, payload.model, payload.model_group, payload.custom_llm_provider,
             payload.status, metadata.user_api_key_hash, streamed, is_broken, payload.cache_hit, counts is NOTHING,
-            metadata.original_model_group, metadata.internal_call_origin,
+            metadata.original_model_group, metadata.internal_call_origin, payload.response_cost == 0,
         )  # fmt: skip
         facts = self._facts.get(kind)
         if facts is None:

@@ -21,7 +21,7 @@ from auditor.load.moments import nanoseconds
 from auditor.load.otlp_types import Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values, decode_json
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import SpanWriter, attributes_of, hex_id, plain_reason, tells_events
+from auditor.load.span_writer import SpanWriter, attributes_of, held, hex_id, plain_reason, tells_events
 from auditor.load.text_values import decode_text_scalars
 
 _ERROR = Status(2)
@@ -125,11 +125,13 @@ class MlflowReader:
         self._spans = SpanWriter(builder, values=JSON_TEXTS)
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._spans.record(line, byte):
+        record = held(record)
+        with self._spans.record(record, line, byte):
             if bytes(record[:64]).lstrip()[:1] == b"[":
                 for number, raw in enumerate(_list.decode(record)):
                     self._read_trace(raw, f"traces[{number}]")
@@ -167,8 +169,10 @@ class MlflowReader:
         trace = span.trace_id or context.trace_id or (info.trace_id or info.request_id or "").removeprefix("tr-")
         parent = span.parent_span_id or span.parent_id
         parent = hex_id(parent, 8) if parent else NO_PARENT
-        is_root = parent == NO_PARENT
-        attributes = attributes_of({**common, **(of_root if is_root else {}), **_with_counts(span.attributes or {})})
+        own = hex_id(span.span_id or context.span_id or "", 8)
+        given = _with_counts(span.attributes or {})
+        inherited = {**common, **of_root} if parent == NO_PARENT else common
+        attributes = self._spans.attributes({**inherited, **given} if inherited else given, own)
         start = nanoseconds(_first(span.start_time_unix_nano, span.start_time), 1)
         code = span.status.code if span.status else span.status_code
         self._spans.add(
@@ -176,7 +180,7 @@ class MlflowReader:
             "mlflow",
             Span(
                 traceId=hex_id(trace, 16),
-                spanId=hex_id(span.span_id or context.span_id or "", 8),
+                spanId=own,
                 parentSpanId=parent,
                 name=span.name or "",
                 startTimeUnixNano=start,

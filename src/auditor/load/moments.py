@@ -17,6 +17,8 @@ _FRACTION_FROM = 19
 _FLOAT_DIGITS = 10**7
 _USUAL = 27
 """Length of ``2026-11-21T09:47:48.727667Z``."""
+_TO_THE_NANOSECOND = 29
+"""Length of ``2026-11-21 09:47:48.727667123``, as ClickHouse writes it."""
 _DIGITS = slice(20, 26)
 
 
@@ -54,6 +56,13 @@ def iso_nanoseconds(text: Any) -> int:
     if len(text) == _USUAL and text[-1] == "Z" and text[_FRACTION_FROM] == "." and text[_DIGITS].isdecimal():
         seconds = _seconds(text[:_FRACTION_FROM], "Z")
         return seconds * SECOND + int(text[_DIGITS]) * MICROSECOND if 0 < seconds < LAST_NS // SECOND else 0
+    if (
+        len(text) == _TO_THE_NANOSECOND
+        and text[_FRACTION_FROM] == "."
+        and (part := text[_FRACTION_FROM + 1 :]).isdecimal()
+    ):
+        seconds = _seconds(text[:_FRACTION_FROM], "")
+        return seconds * SECOND + int(part) if 0 < seconds < LAST_NS // SECOND else 0
     digits = ""
     zone = text[_FRACTION_FROM:]
     if zone[:1] in {".", ","}:

@@ -24,6 +24,7 @@ from auditor.load.builder import (
     Hit,
     ResourceFacts,
     count_of,
+    is_counted,
     pico_of,
     text_of,
 )
@@ -128,6 +129,8 @@ class SpanReader:
         """What addresses say, by number; 0 for all that are no provider's API."""
         self._odd_ids: dict[str, str] = {}
         self._longest_placeholder = max(map(len, builder.lexicon.placeholders), default=0)
+        self.line = 0
+        """Of the record that spans come from; groups of several records set it as they are taken."""
 
     def resource(self, raw: msgspec.Raw) -> ResourceFacts:
         """Read a resource; the same bytes are read once."""
@@ -146,6 +149,7 @@ class SpanReader:
 
         Most of the time goes here: the loop calls nothing that it can avoid.
         """
+        self.line = line
         builder = self._builder
         explained = builder.explain_trace
         traces, ids, parents = builder.trace_hex, builder.span_hex, builder.parent_hex
@@ -178,7 +182,7 @@ class SpanReader:
                     if is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
                         self._sample(span, is_call=False, has_tenant=tenant >= 0)
                 else:
-                    described = self._describe(family, resource, span, line, learned)
+                    described = self._describe(family, resource, span, learned)
                     if described is None:
                         continue
                     role, tenant = described
@@ -281,9 +285,7 @@ class SpanReader:
 
     # -- the fast path -------------------------------------------------------------------------------
 
-    def _describe(
-        self, family: Family, resource: ResourceFacts, span: Span, line: int, learned: bool
-    ) -> Described | None:
+    def _describe(self, family: Family, resource: ResourceFacts, span: Span, learned: bool) -> Described | None:
         """Describe the span that is about to become the next row; ``None`` when it has to be left out.
 
         Its ids and, for a model call, its facts are added to the builder.
@@ -297,10 +299,10 @@ class SpanReader:
             events = bytes(span.events)
             unusual |= HAS_EVENTS | HAS_CHUNKS if _tells_chunks(events) else HAS_EVENTS
             if _tells_usage(events):
-                return self._describe_slowly(family, resource, span, line, None)
+                return self._describe_slowly(family, resource, span, None)
         route = 0 if plan.route < 0 else self._route(bytes(attributes[plan.route].value))
         if not plan.is_fast or route < 0 or (plan.checked and self._lacks_one(plan, attributes)):
-            return self._describe_slowly(family, resource, span, line, None)
+            return self._describe_slowly(family, resource, span, None)
         ids: Sequence[str] = ()
         counts: Sequence[int] = NO_COUNTS
         if plan.varying:
@@ -309,7 +311,7 @@ class SpanReader:
             read_ids = None if plain is None else self._ids(plan, plain)
             read_counts = None if plain is None else _counts(plan, plain)
             if read_ids is None or read_counts is None:
-                return self._describe_slowly(family, resource, span, line, None)
+                return self._describe_slowly(family, resource, span, None)
             ids, counts = read_ids, read_counts
         tenant, placeholder, extras = resource.tenant_code, "", 0
         if plan.tenants:
@@ -319,7 +321,7 @@ class SpanReader:
             except KeyError:
                 tenant, placeholder, extras = self._new_tenant(plan, resource, attributes)
             if extras == TOO_MANY:
-                return self._describe_slowly(family, resource, span, line, None)
+                return self._describe_slowly(family, resource, span, None)
         if family.is_request:
             # On a span that goes out, a route says nothing else.
             route = self._api_call(plan, attributes)
@@ -330,7 +332,7 @@ class SpanReader:
         try:
             outcome = family.outcomes[facts]
         except KeyError:
-            return self._describe_slowly(family, resource, span, line, facts)
+            return self._describe_slowly(family, resource, span, facts)
         builder = self._builder
         row = builder.packed + len(builder.span_hex)
         if outcome.call_facts >= 0:
@@ -345,7 +347,7 @@ class SpanReader:
             builder.call_workflow.append(
                 outcome.workflow if plan.workflow < 0 else builder.text_code(ids[plan.workflow] or resource.workflow)
             )
-            builder.call_line.append(line)
+            builder.call_line.append(self.line)
         if "" in ids:
             for id_kind, text in zip(plan.id_kinds, ids, strict=True):
                 if text:
@@ -380,6 +382,8 @@ class SpanReader:
             if len(text) <= longest or not "0" < text[0] < "{" or not text[-1].isalnum():
                 text = self._odd_id(text)
             ids.append(text)
+        if plan.message >= 0 and is_counted(ids[plan.message]):
+            return None
         return ids
 
     def _odd_id(self, text: str) -> str:
@@ -435,7 +439,7 @@ class SpanReader:
     # -- the slow path -------------------------------------------------------------------------------
 
     def _describe_slowly(
-        self, family: Family, resource: ResourceFacts, span: Span, line: int, facts: Facts | None
+        self, family: Family, resource: ResourceFacts, span: Span, facts: Facts | None
     ) -> Described | None:
         """Define what a span means; the outcome is remembered for ``facts``, unless they are ``None``."""
         builder = self._builder
@@ -455,7 +459,7 @@ class SpanReader:
             plan.presence,
             hits,
             failed=span.status.code == STATUS_ERROR,
-            line=line,
+            line=self.line,
             event_hits=event_hits,
             chunk_events=chunks,
             api_call=self._api_calls[self._api_call(plan, span.attributes)] if family.is_request else None,

@@ -20,7 +20,7 @@ from auditor.load.moments import MICROSECOND, MILLISECOND, iso_nanoseconds, nano
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
 from auditor.load.plain_values import SHORT, raw_of
-from auditor.load.span_writer import SpanWriter, plain_reason
+from auditor.load.span_writer import SpanWriter, held, plain_reason
 from auditor.model.lexicon import RANKS, Field
 
 PREFIX = "attributes."
@@ -63,11 +63,13 @@ class PhoenixReader:
         self._codes = builder.lexicon.span_codes
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._writer.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one record; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._writer.record(line, byte):
+        record = held(record)
+        with self._writer.record(record, line, byte):
             try:
                 for row in _rows_of(record):
                     self._add(row)

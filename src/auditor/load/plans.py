@@ -37,8 +37,8 @@ _FACTS = frozenset(
     }
 )  # fmt: skip
 _TENANTS = frozenset({Field.TENANT, Field.METADATA, Field.TAGS})
-_TECHNICAL = frozenset({Field.URL, Field.METHOD})
-"""On a span that comes in they say nothing."""
+_TECHNICAL = frozenset({Field.URL, Field.METHOD, Field.QUEUE})
+"""By themselves, on a span that comes in, they say nothing."""
 _SIMPLE = frozenset({Field.TENANT, Field.ROUTE, Field.HOST, *_TECHNICAL})
 """A plan with no other concepts needs no outcome."""
 
@@ -117,6 +117,7 @@ class Plan:
     user: int
     """Place of the user among the ids; -1 for none."""
     workflow: int
+    message: int
     route: int
     """Position; -1 for none."""
     address: tuple[int, ...]
@@ -184,6 +185,7 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
         ),
         user=id_kinds.index(IdKind.USER) if IdKind.USER in id_kinds else -1,
         workflow=id_kinds.index(IdKind.WORKFLOW) if IdKind.WORKFLOW in id_kinds else -1,
+        message=id_kinds.index(IdKind.MESSAGE) if IdKind.MESSAGE in id_kinds else -1,
         route=first.get(Field.ROUTE, -1),
         address=tuple(first[concept] for concept in address) if first.keys() >= {*address} else (),
         method=first.get(Field.METHOD, -1),

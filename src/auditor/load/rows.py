@@ -23,7 +23,7 @@ import orjson
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, pico_of, text_of
 from auditor.model.lexicon import Field, Operation
-from auditor.model.spans import NO_COUNT, CallFacts, IdKind, Kind, Role, TenantTag
+from auditor.model.spans import NO_COUNT, CallerSaid, CallFacts, IdKind, Kind, Role, TenantTag
 
 WRAPPERS = ("data", "result", "results", "logs", "value")
 """Keys under which an API's answer holds the rows."""
@@ -90,7 +90,7 @@ class Row:
     """Whether input includes cached tokens; ``None`` where the source does not define it."""
     searches: int | None = None
     cost_pico: int | None = None
-    """Cost as the log reports it, in pico-USD."""
+    """Cost as the log reports it, in pico-USD; 0 where it says so, which often stands for what it could not price."""
     streamed: bool | None = None
     first_chunk: bool = False
     """An answer had begun."""
@@ -137,6 +137,7 @@ class Identities(NamedTuple):
     placeholder: str
     """What stood where a tenant should be."""
     others: dict[Field, str]
+    caller_said: CallerSaid
 
 
 class Codes(NamedTuple):
@@ -147,8 +148,8 @@ class Codes(NamedTuple):
     workflow: int
     user_text: str
     workflow_text: str
-    policy: tuple[str, str, str]
-    """Environment, feature and placeholder: what call facts take from identities."""
+    policy: tuple[str, str, str, CallerSaid]
+    """Environment, feature, placeholder and what the caller said: what call facts take from identities."""
     ids: tuple[tuple[IdKind, str], ...]
 
 
@@ -161,6 +162,7 @@ class RowWriter:
         self._system = system
         self._scope = scope or system
         self._fields = tenant_fields(system, builder.lexicon.namespaces)
+        self._callers = frozenset(caller_paths(system))
         self._resource = ResourceFacts(system, "", "", (), -1, "", "", "", "")
         self.place = builder.place_code(
             self._resource, scope or system, Kind.UNSPECIFIED, None, Role.MODEL_CALL, provider_api=False, is_row=True
@@ -232,7 +234,7 @@ class RowWriter:
             workflow=codes.workflow_text,
             line=line,
             searches=row.searches,
-            cost=row.cost_pico,
+            cost=row.cost_pico or None,
             log_id=row.id,
         )
         builder.add_span(
@@ -264,7 +266,7 @@ class RowWriter:
             workflow=builder.text_code(workflow),
             user_text=user,
             workflow_text=workflow,
-            policy=(others.get(Field.ENVIRONMENT, ""), others.get(Field.FEATURE, ""), who.placeholder),
+            policy=(others.get(Field.ENVIRONMENT, ""), others.get(Field.FEATURE, ""), who.placeholder, who.caller_said),
             ids=tuple((kind, value) for kind, value in ids if value),
         )
 
@@ -293,6 +295,8 @@ class RowWriter:
             usage_in_event=False,
             partial=row.partial and row.counts.is_usage and not row.cache_hit,
             abandoned=False,
+            caller_said=who.caller_said,
+            logged_free=row.cost_pico == 0 and not row.failed and not row.cache_hit,
         )
 
     def is_declared(self, path: str) -> bool:
@@ -306,7 +310,7 @@ class RowWriter:
 
     def open(
         self,
-        metadata: Iterable[tuple[str, Any]],
+        metadata: Sequence[tuple[str, Any]],
         tags: Iterable[tuple[str, Any]],
         fields: Iterable[tuple[str, Any]],
     ) -> Identities:
@@ -338,7 +342,14 @@ class RowWriter:
             if namespace and (text := self._builder.identity(value)):
                 tenants.setdefault(namespace, TenantTag(namespace, text, path))
         ranked = sorted(tenants.values(), key=lambda tag: lexicon.namespace_rank(tag.namespace))
-        return Identities(tuple(ranked), placeholder, others)
+        return Identities(tuple(ranked), placeholder, others, self._caller_said(metadata, ranked))
+
+    def _caller_said(self, metadata: Iterable[tuple[str, Any]], tenants: Sequence[TenantTag]) -> CallerSaid:
+        """Whether what the caller sent along is in the log, and the tenant in it."""
+        sent = [path for path, value in metadata if path in self._callers and value is not None]
+        if any(tag.key.partition("[")[0] in sent for tag in tenants):
+            return CallerSaid.TENANT
+        return CallerSaid.NOTHING if sent else CallerSaid.UNKNOWN
 
 
 class RowReader:
@@ -552,6 +563,11 @@ def digest_of(entry: Mapping[str, Any]) -> str:
     return blake2b(orjson.dumps(entry, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
 
 
+def sent_along(entry: Mapping[str, Any], name: str) -> Any:
+    """What a caller sent along; an empty object where the record has a place for it and nothing in it."""
+    return entry.get(name) or ({} if name in entry else None)
+
+
 def prefix_of(custom_id: str) -> str:
     """The part of a batch request's ``custom_id`` before its first colon; empty without one.
 
@@ -580,6 +596,12 @@ def tenant_fields(system: str, namespaces: Sequence[str]) -> dict[str, str]:
     return {path: namespace for namespace, paths in table.items() if namespace in namespaces for path in paths}
 
 
+def caller_paths(system: str) -> Sequence[str]:
+    """Paths of the metadata objects of a system that hold what the caller sent along."""
+    paths: list[str] = _tables()["callers"].get(system, [])
+    return paths
+
+
 @cache
 def _path_operations() -> tuple[tuple[str, Operation], ...]:
     return tuple((suffix, Operation(name)) for name, suffixes in _tables()["paths"].items() for suffix in suffixes)
@@ -605,6 +627,8 @@ class RowFormat(NamedTuple):
     marks: tuple[bytes, ...] = ()
     columns: tuple[str, ...] = ()
     """For a table with a header line: columns that tell it from others."""
+    shows_callers: bool = False
+    """It has a place for what callers send along: headers, properties, metadata of the request."""
     cap: int = 0
     """Rows at which exports of this kind are cut off; 0 for none."""
     caution: str = ""

@@ -1,25 +1,32 @@
 """Takes the spans of a format that is not OTLP one by one and hands them to a ``SpanReader``, some at a time.
 
 A document of any size passes through in bounded memory: whenever enough spans have been read, the builder is
-emptied.
+emptied. Where a record is a single span, the spans of many records are read together.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from auditor.load.builder import BatchBuilder, ResourceFacts, canonical_id
-from auditor.load.otlp_spans import SpanReader
+from auditor.load.otlp_spans import Group, SpanReader
 from auditor.load.otlp_types import KeyValue, Span
 from auditor.load.otlp_values import Values
 from auditor.load.text_values import TEXT_VALUES
+from auditor.model.lexicon import Lexicon, is_technical
 
 PIECE = 256
 """Spans that are collected before they are read."""
+WAITING = 1 << 15
+"""Bytes of the longest record whose spans wait for those of others."""
+HELD = 1 << 17
+"""Bytes of records above which their spans wait no longer: more would not stay in the processor's cache."""
+CACHED_KEYS = 1 << 16
+ID_DIGITS = 16
 CACHED_RESOURCES = 1 << 14
 KINDS = {"UNSPECIFIED": 0, "INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 """Names of span kinds in upper case, to their numbers in OTLP."""
@@ -30,31 +37,62 @@ LOCAL_PARENT = 0x100
 REMOTE_PARENT = 0x300
 
 
+class Uses(dict[str, bool]):
+    """By attribute key, whether anybody asks for its value; worked out when a key is seen first."""
+
+    def __init__(self, lexicon: Lexicon, *, with_unknown: bool) -> None:
+        super().__init__()
+        self._known = lexicon.span_codes
+        self._prefixes = lexicon.usage_prefixes
+        self._with_unknown = with_unknown
+
+    def __missing__(self, key: str) -> bool:
+        """Usage that no vocabulary knows is reported; what is unknown and technical is no tenant's key."""
+        used = key in self._known or key.startswith(self._prefixes) or (self._with_unknown and not is_technical(key))
+        if len(self) < CACHED_KEYS:
+            self[key] = used
+        return used
+
+
 class SpanWriter:
-    """Feeds one input's spans to its builder."""
+    """Feeds one input's spans to its builder.
+
+    The spans of small records wait for each other: ``finish`` of a reader has to call ``end``.
+    """
 
     def __init__(self, builder: BatchBuilder, *, values: Values = TEXT_VALUES) -> None:
         self.builder = builder
+        self.used = Uses(builder.lexicon, with_unknown=False)
+        self.told = Uses(builder.lexicon, with_unknown=True)
+        """The same with the keys that may name somebody."""
         self._reader = SpanReader(builder, values=values)
-        self._groups: list[tuple[ResourceFacts, str, list[Span]]] = []
+        self._groups: list[tuple[int, int, ResourceFacts, str, list[Span]]] = []
+        """Spans with the position of their record, their resource and scope."""
         self._collected = 0
+        self._held = 0
+        """Bytes of the records that they came from."""
+        self._first = 0
+        """Where the groups of this record begin."""
+        self._resource: ResourceFacts | None = None
+        self._scope = ""
+        self._spans: list[Span] = []
         self._resources: dict[tuple[tuple[str, Any], ...], ResourceFacts] = {}
         self._line = 0
         self._byte = 0
+        self._may_wait = False
 
-    def start(self, line: int, byte: int) -> None:
-        """Begin a record whose end is told by ``end``; what a broken one has left is let go."""
-        self._groups.clear()
-        self._collected = 0
-        self._line, self._byte = line, byte
-        self.builder.mark(line, byte)
-
-    def record(self, line: int, byte: int) -> SpanWriter:
+    def record(self, record: bytes | memoryview, line: int, byte: int) -> SpanWriter:
         """Read the record at this position inside a ``with`` block.
 
         What was collected of one that turns out not to be JSON is let go, with its hold on the bytes of the file.
+        Its spans may wait for those of other records when it is small and no piece of the file: see ``held``.
         """
-        self.start(line, byte)
+        self._may_wait = isinstance(record, bytes) and len(record) <= WAITING
+        self._held += len(record)
+        self._first = len(self._groups)
+        self._resource = None
+        self._line, self._byte = line, byte
+        self.builder.records += 1
         return self
 
     def __enter__(self) -> None:
@@ -62,17 +100,18 @@ class SpanWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         """End a record."""
-        if kind is None:
+        if kind is not None:
+            self._collected -= sum(len(group[-1]) for group in self._groups[self._first :])
+            del self._groups[self._first :]
+            self._resource, self._spans = None, []
+        elif not self._may_wait or self._held > HELD:
             self.end()
-        self._groups.clear()
 
     def resume(self, line: int, byte: int) -> None:
         """Go on with a record of which something was held back."""
         if (line, byte) != (self._line, self._byte):
-            self.end()
             self._line, self._byte = line, byte
-            self.builder.mark(line, byte)
-            self.builder.records -= 1
+            self._resource = None
 
     def reject(self, reason: str) -> None:
         """Count a part of the record that cannot be read."""
@@ -87,21 +126,47 @@ class SpanWriter:
             facts = self._resources[pairs] = self.builder.resource(pairs)
         return facts
 
+    def uses(self, span: str) -> Uses:
+        """Keys whose values are asked for of a span with this id: those of the sample may have others."""
+        return self.used if span > self.builder.sample_mark and len(span) == ID_DIGITS else self.told
+
+    def attributes(self, values: Mapping[str, msgspec.Raw], span: str) -> list[KeyValue]:
+        """Attributes of the span with this id that are written as an object, as far as they are asked for."""
+        uses = self.uses(span)
+        return [KeyValue(key, value) for key, value in values.items() if uses[key]]
+
     def add(self, resource: ResourceFacts, scope: str, span: Span) -> None:
         """Take a span over."""
-        if not self._groups or self._groups[-1][0] is not resource or self._groups[-1][1] != scope:
-            self._groups.append((resource, scope, []))
-        self._groups[-1][2].append(span)
+        if resource is not self._resource or scope != self._scope:
+            self._resource, self._scope, self._spans = resource, scope, []
+            self._groups.append((self._line, self._byte, resource, scope, self._spans))
+        self._spans.append(span)
         self._collected += 1
         if self._collected >= PIECE:
             self.end()
 
     def end(self) -> None:
         """Read what was collected."""
-        builder = self.builder
-        groups, self._groups, self._collected = self._groups, [], 0
-        self._reader.read(groups, self._line)
-        builder.flush_if_full()
+        groups, self._groups = self._groups, []
+        self._collected = self._held = self._first = 0
+        self._resource, self._spans = None, []
+        self._reader.read(self._placed(groups), 0)
+        self.builder.flush_if_full()
+
+    def _placed(self, groups: Iterable[tuple[int, int, ResourceFacts, str, list[Span]]]) -> Iterator[Group]:
+        """Groups, with a note of where the rows come from that they are about to become."""
+        builder, reader = self.builder, self._reader
+        at = -1
+        for line, byte, resource, scope, spans in groups:
+            if byte != at or line != reader.line:
+                builder.mark_rows(line, byte)
+                reader.line, at = line, byte
+            yield resource, scope, spans
+
+
+def held(record: bytes | memoryview) -> bytes | memoryview:
+    """A small record as bytes of its own, on which its spans may keep their hold when the file moves on."""
+    return bytes(record) if len(record) <= WAITING else record
 
 
 def hex_id(text: str, width: int) -> str:
@@ -119,7 +184,7 @@ def hex_id(text: str, width: int) -> str:
 
 
 def attributes_of(values: Mapping[str, msgspec.Raw]) -> list[KeyValue]:
-    """Attributes that are written as an object."""
+    """All attributes that are written as an object."""
     return [KeyValue(key, value) for key, value in values.items()]
 
 

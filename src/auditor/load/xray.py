@@ -26,7 +26,7 @@ from auditor.load.span_writer import (
     LOCAL_PARENT,
     REMOTE_PARENT,
     SpanWriter,
-    attributes_of,
+    held,
     hex_id,
     plain_reason,
 )
@@ -175,17 +175,18 @@ class XRayReader:
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
+        record = held(record)
         try:
             value = _value.decode(record) if bytes(record[:64]).lstrip()[:1] != b"[" else None
         except msgspec.ValidationError as error:
-            with self._spans.record(line, byte):
+            with self._spans.record(record, line, byte):
                 self._spans.reject(f"no X-Ray document: {plain_reason(error)}")
             return
         if value is not None and value.format is not None and not len(value.id):
             # The line that the daemon expects before every segment.
             return
         self._position = (line, byte)
-        with self._spans.record(line, byte):
+        with self._spans.record(record, line, byte):
             if value is None:
                 for number, raw in enumerate(_list.decode(record)):
                     self._read_segment(raw, f"segments[{number}]")
@@ -257,7 +258,7 @@ class XRayReader:
             kind=_kind(segment, is_segment=is_segment),
             startTimeUnixNano=start,
             endTimeUnixNano=nanoseconds(segment.end_time, SECOND) if ended else 0,
-            attributes=attributes_of(own),
+            attributes=self._spans.attributes(own, span_id),
             links=_links(segment.links),
             status=_ERROR if segment.error or segment.fault or segment.throttle else _OK,
         )

@@ -27,6 +27,7 @@ from auditor.load.span_writer import (
     LOCAL_PARENT,
     REMOTE_PARENT,
     SpanWriter,
+    held,
     hex_id,
     plain_reason,
     tells_events,
@@ -102,11 +103,13 @@ class ZipkinReader:
         self._combinations: dict[tuple[str, bytes], tuple[ResourceFacts, str, str]] = {}
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Take over the spans that wait for others."""
+        self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
-        with self._spans.record(line, byte):
+        record = held(record)
+        with self._spans.record(record, line, byte):
             if bytes(record[:64]).lstrip()[:1] == b"[":
                 self._read_list(_list.decode(record), "spans")
             else:
@@ -139,6 +142,7 @@ class ZipkinReader:
         resource, scope, status = self._known(tags, span.localEndpoint)
         error = bytes(tags.get("error", _EMPTY))
         trace, own, parent, flags = _ids(span, shared)
+        uses = self._spans.uses(own)
         start = nanoseconds(span.timestamp, MICROSECOND)
         self._spans.add(
             resource,
@@ -154,7 +158,7 @@ class ZipkinReader:
                 endTimeUnixNano=start + nanoseconds(span.duration, MICROSECOND)
                 if start and span.duration is not None
                 else 0,
-                attributes=[KeyValue(key, value) for key, value in tags.items() if key not in _IGNORED],
+                attributes=[KeyValue(key, value) for key, value in tags.items() if uses[key] and key not in _IGNORED],
                 events=_events(span.annotations),
                 status=_ERROR if (status == "ERROR" if status else error not in _NO_ERROR) else _OK,
             ),

@@ -9,7 +9,7 @@ from enum import StrEnum
 from auditor.model.joins import Join, Status
 from auditor.model.lexicon import Operation
 from auditor.model.report import HopKind
-from auditor.model.spans import Role, Shape
+from auditor.model.spans import CallerSaid, Role, Shape
 
 
 class Ending(StrEnum):
@@ -197,6 +197,15 @@ class Case:
     """All that is known of the calls is an HTTP request to a provider's API: no instrumentation describes them."""
     provider: str = ""
     """Whose API a request went to; empty where the host is no provider's own, and for all other calls."""
+    unpriced_by: str = ""
+    """The gateway whose log says that the calls cost nothing, or leaves their cost out where it knows that of others,
+    though their usage is known and their model has a price; empty for all other calls."""
+    has_logged_cost: bool = False
+    """A gateway's log knows the cost of the calls, though not their tokens."""
+    caller_said: CallerSaid = CallerSaid.UNKNOWN
+    """Whether the caller sent the gateway a tenant along, as far as the gateway's log shows what was sent."""
+    is_unread: bool = False
+    """A gateway's log knows neither the tokens nor even the model: the gateway passed the requests on unread."""
     number: int = 0
     """Position among the cases of the run."""
     sample_calls: tuple[int, ...] = ()
@@ -250,6 +259,8 @@ class ServiceFacts:
     has_consumer: bool = False
     languages: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    calls_with_tenant_from_caller: int = 0
+    """Calls of a gateway's log whose tenant stands in what the caller sent along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +289,10 @@ class Survey:
     operations: frozenset[Operation]
     has_streams: bool
     has_batches: bool
+    has_rows: bool = False
+    """Whether there are rows of a gateway's log."""
+    shows_callers: bool = False
+    """Whether a tenant stands in what callers sent along, in any such row: then the log would show it in others."""
 
     def service(self, name: str) -> ServiceFacts:
         """What is known of a service."""

@@ -31,7 +31,7 @@ class Aspect(StrEnum):
     VERSION = "version"
     SDK = "SDK"
     SCOPE = "scope"
-    """Instrumentation scopes with their versions."""
+    """An instrumentation scope, by its versions."""
     FEATURE = "feature"
 
 
@@ -40,9 +40,12 @@ class Shift:
     """Something that is not the same on both sides, where both sides tell."""
 
     aspect: Aspect
-    subject: str
-    """The service; for features the operation whose calls they make."""
+    service: str
+    """Empty for features."""
+    name: str
+    """The scope; for features the operation whose calls they make; empty for the others."""
     before: tuple[str, ...]
+    """Versions or names; empty where there was none."""
     after: tuple[str, ...]
 
 

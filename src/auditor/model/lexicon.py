@@ -30,8 +30,6 @@ class Field(IntEnum):
 
     ROLE_SERVER = 1
     """Presence alone says: entry of a request (``http.route``)."""
-    ROLE_QUEUE = 2
-    """Presence alone says: part of a messaging system."""
     ROLE_JOB = 3
     """Presence alone says: a job framework runs here."""
     TENANT = 4
@@ -55,6 +53,8 @@ class Field(IntEnum):
     TOOL = 19
     BATCH_ID = 20
     FAILED = 21
+    QUEUE = 22
+    """Where a message goes: some systems number messages by queue."""
     PROVIDER = 32
     REQUEST_MODEL = 33
     RESPONSE_MODEL = 34

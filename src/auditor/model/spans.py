@@ -110,6 +110,16 @@ class IdKind(IntEnum):
     CALL = 7
 
 
+class CallerSaid(StrEnum):
+    """What the headers or the metadata say that a caller sent along, by a gateway's log."""
+
+    UNKNOWN = ""
+    """The log does not show them."""
+    NOTHING = "nothing"
+    """The log shows them, and no tenant in them."""
+    TENANT = "tenant"
+
+
 class CallFacts(NamedTuple):
     """What a candidate call says about itself, apart from numbers and ids: few per system."""
 
@@ -144,6 +154,7 @@ class CallFacts(NamedTuple):
     """An HTTP request to a provider's API: all that is known of the call."""
     logged_free: bool = False
     """A gateway's log says outright that an answered call cost nothing."""
+    caller_said: CallerSaid = CallerSaid.UNKNOWN
 
     def filled(self, other: CallFacts) -> CallFacts:
         """Add what another description of the same call says and this one leaves open."""

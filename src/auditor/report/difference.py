@@ -123,7 +123,9 @@ def _shift(shift: Shift) -> str:
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         return ", ".join(visible(name) for name in names[:3]) + more if names else "none"
 
-    return f"{shift.aspect.value} of {visible(shift.subject, 32)}: {listed(shift.before)} → {listed(shift.after)}"
+    about = shift.aspect.value + (f" {visible(shift.name)}" if shift.name else "")
+    about += f" of {visible(shift.service, 32)}" if shift.service else ""
+    return f"{about}: {listed(shift.before)} → {listed(shift.after)}"
 
 
 def _elsewhere(difference: Difference) -> list[Shift]:
@@ -165,8 +167,8 @@ def markdown(difference: Difference, _: Screen) -> bytes:
             with_it = "; ".join(prose(_shift(shift)) for shift in change.shifts[:MOST_SHIFTS])
             operation = f" ({code(change.operation, 32)})" if change.operation else ""
             table.append(
-                f"| {code(change.rule)} | {code(_place(change), 80)}{operation} | {prose(_size(change.before))} "
-                f"| {prose(_size(change.after))} | {prose(points(change.points))} | {with_it} |"
+                f"| {code(change.rule)} | {code(_place(change), 80)}{operation} | {_size(change.before)} "
+                f"| {_size(change.after)} | {points(change.points)} | {with_it} |"
             )
         if len(changes) > MOST_CHANGES:
             table.append(f"| … and {len(changes) - MOST_CHANGES:,} more | | | | | |")
@@ -250,7 +252,8 @@ def _sized(size: Size | None) -> dict[str, Any] | None:
 def _shifted(shift: Shift) -> dict[str, Any]:
     return {
         "aspect": shift.aspect.value,
-        "subject": shift.subject,
+        "service": shift.service,
+        "name": shift.name,
         "before": list(shift.before),
         "after": list(shift.after),
     }

@@ -75,6 +75,15 @@ def gauges(report: Report) -> list[Gauge]:
             "Calls of the findings of a rule.",
             tuple(Point(str(calls), (("rule", rule),)) for rule, (_, calls) in sorted(by_rule.items())),
         ),
+        Gauge(
+            "excused.unattributed",
+            "Cost without a tenant that the verdict leaves out, by why.",
+            tuple(
+                Point(to_decimal_string(amount.cost), (("why", why),))
+                for why, amount in (("baseline", report.gate.known), ("suppression", report.gate.suppressed))
+            ),
+            "usd",
+        ),
         Gauge("unmetered.calls", "Calls whose usage is not in the input.", (Point(str(totals.unmetered.calls)),)),
         Gauge("unpriced.calls", "Calls without a known price.", (Point(str(totals.unpriced.calls)),)),
         Gauge(

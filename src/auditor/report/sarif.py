@@ -67,7 +67,7 @@ def _result(finding: Finding, report: Report, index: dict[str, int]) -> Object:
     return {
         "ruleId": visible(finding.rule),
         "ruleIndex": index[visible(finding.rule)],
-        "level": levels.level(finding, report.gate).value,
+        "level": levels.level(finding, report).value,
         "message": {"text": _escaped(short.message(finding))},
         "locations": [_primary(finding)],
         **({"relatedLocations": related} if related else {}),

@@ -23,6 +23,12 @@ def report_schema() -> dict[str, Any]:
     return schema
 
 
+def diff_schema() -> dict[str, Any]:
+    """Read the schema of what ``audit diff -f json`` writes, as shipped."""
+    schema: dict[str, Any] = orjson.loads(files("auditor.report").joinpath("schema", "diff.schema.json").read_bytes())
+    return schema
+
+
 def validate(document: object) -> None:
     """Check a parsed report; raises ``InputError`` that names the first place where it breaks the schema."""
     from jsonschema.exceptions import best_match  # noqa: PLC0415  # heavy, and only needed here

@@ -249,5 +249,13 @@ ENTRIES: tuple[Entry, ...] = (
         None,
         show_share,
     ),
+    Entry(
+        "gate.max_worse",
+        read_share,
+        None,
+        "For audit diff: most points of the spend that may be new or worse than before, such as 2%.",
+        "--max-worse",
+        show_share,
+    ),
 )
 BY_KEY: Mapping[str, Entry] = MappingProxyType({entry.key: entry for entry in ENTRIES})

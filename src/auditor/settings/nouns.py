@@ -69,6 +69,8 @@ class Limits:
     max_unpriced: Decimal | None = None
     """Share of calls without a price."""
     warn_unpriced: Decimal | None = Decimal("0.05")
+    max_worse: Decimal | None = None
+    """Points of the audited spend that may be new or worse in a comparison."""
 
 
 NO_LIMITS = Limits(None, None, None, None, None, None, None, None)

@@ -44,7 +44,7 @@ def bifrost_row(entry: dict[str, Any]) -> Told:
         operation=operation_of_name(SYSTEM, entry.get("object")) or Operation.CHAT,
         counts=counts,
         cache_inside=True,
-        cost_pico=pico_of(entry.get("cost")) or None,
+        cost_pico=pico_of(entry.get("cost")),
         streamed=flag_of(entry.get("stream")),
         failed=text_of(entry.get("status")) == "error",
         cache_hit=bool(flag_of(at(entry, "cache_debug", "cache_hit"))),

@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of, flag_of, pico_of, text_of
-from auditor.load.rows import Counts, Row, Told, has_keys, ns_of_iso, ns_of_ms, operation_of_model, operation_of_path
+from auditor.load.rows import (
+    Counts,
+    Row,
+    Told,
+    has_keys,
+    ns_of_iso,
+    ns_of_ms,
+    operation_of_model,
+    operation_of_path,
+    sent_along,
+)
 from auditor.model.lexicon import Operation
 
 SYSTEM = "cloudflare"
@@ -44,9 +54,9 @@ def cloudflare_row(entry: dict[str, Any]) -> Told:
         request_model=model,
         operation=operation,
         counts=Counts(count_of(entry.get("tokens_in")), count_of(entry.get("tokens_out"))),
-        cost_pico=pico_of(entry.get("cost")) or None,
+        cost_pico=pico_of(entry.get("cost")),
         failed=entry.get("success") is False or (status is not None and status >= FAILED_FROM),
         cache_hit=bool(flag_of(entry.get("cached"))),
         call_id=log_id,
-        metadata=[("metadata", entry.get("metadata"))],
+        metadata=[("metadata", sent_along(entry, "metadata"))],
     )

@@ -19,6 +19,7 @@ from auditor.load.rows import (
     ns_of_ms,
     operation_of_model,
     operation_of_path,
+    sent_along,
 )
 
 SYSTEM = "databricks"
@@ -59,7 +60,7 @@ def databricks_row(entry: dict[str, Any]) -> Told:
         failed=status is not None and status >= FAILED_FROM,
         call_id=log_id,
         request_id=text_of(entry.get("client_request_id")),
-        metadata=[("usage_context", entry.get("usage_context")), ("request_tags", entry.get("request_tags"))],
+        metadata=[(name, sent_along(entry, name)) for name in ("usage_context", "request_tags")],
         fields=[(name, entry.get(name)) for name in ("account_id", "workspace_id", "requester", "served_entity_id")],
     )
 

@@ -67,7 +67,7 @@ def helicone_row(entry: dict[str, Any]) -> Told:
         operation=operation,
         counts=counts,
         cache_inside=False,
-        cost_pico=pico_of(cost) or None,
+        cost_pico=pico_of(cost),
         streamed=True if has_begun or at(entry, "request_body", "stream") is True else None,
         first_chunk=has_begun,
         failed=_failed(entry.get("response_status"), answered=has_begun or counts.is_usage),

@@ -73,7 +73,7 @@ def _rows(entry: dict[str, Any], plugin: dict[str, Any], usage: dict[str, Any]) 
         "trace": trace or text_of(at(entry, "trace_id", "w3c")) or log_id,
         "request_id": request_id,
         "credential": text_of(consumer.get("username")) or text_of(consumer.get("id")),
-        "metadata": [("request.headers", headers)],
+        "metadata": [("request.headers", headers or None)],
         "fields": [
             *((f"consumer.{name}", consumer.get(name)) for name in CONSUMER),
             ("workspace_name", entry.get("workspace_name")),
@@ -95,6 +95,7 @@ def _rows(entry: dict[str, Any], plugin: dict[str, Any], usage: dict[str, Any]) 
         counts=counts,
         # Kong writes usage in OpenAI's words for every provider.
         cache_inside=True,
+        # Zero is the price of a model for which the operator typed none: no statement about its cost.
         cost_pico=cost or None,
         streamed=mode == "stream" if mode else None,
         failed=status is not None and status >= FAILED_FROM and not counts.is_usage,

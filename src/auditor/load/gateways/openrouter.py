@@ -38,7 +38,7 @@ def openrouter_row(entry: dict[str, Any]) -> Told:
     if entry.get("is_byok") is True:
         # With a key of the caller's, the record's cost is OpenRouter's fee, and the provider bills beside it.
         upstream = pico_of(entry.get("upstream_inference_cost"))
-        cost = None if cost is None and upstream is None else (cost or 0) + (upstream or 0)
+        cost = (cost or 0) + (upstream or 0) or None
     return Row(
         id=log_id,
         start_ns=start,
@@ -49,7 +49,7 @@ def openrouter_row(entry: dict[str, Any]) -> Told:
         operation=operation_of_name(SYSTEM, entry.get("api_type")) or Operation.CHAT,
         counts=counts,
         cache_inside=True,
-        cost_pico=cost or None,
+        cost_pico=cost,
         streamed=entry.get("streamed") if isinstance(entry.get("streamed"), bool) else None,
         failed=(is_refused or text_of(entry.get("finish_reason")) == "error") and not counts.is_usage,
         cache_hit=bool(text_of(entry.get("response_cache_source_id"))),

@@ -81,7 +81,7 @@ def portkey_row(entry: dict[str, Any]) -> Told:
         operation=operation,
         counts=counts if counts.is_usage else NO_USAGE,
         cache_inside=cache_inside,
-        cost_pico=pico_of_cents(entry.get("cost")) or None,
+        cost_pico=pico_of_cents(entry.get("cost")),
         streamed=_streamed(entry, request),
         failed=(status is not None and status >= FAILED_FROM) or count_of(entry.get("is_success")) == 0,
         cache_hit=text_of(entry.get("cache_status")).upper().endswith("HIT"),

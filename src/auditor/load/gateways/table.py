@@ -60,6 +60,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="LiteLLM: logging payloads, one an object, one a line or a list",
         recognised_by="objects with call_type, response_cost and metadata",
         marks=(b'"call_type"', b'"response_cost"'),
+        shows_callers=True,
     ),
     RowFormat(
         "litellm-spend-logs-csv",
@@ -83,6 +84,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Helicone: requests as JSON, JSON lines or an answer of its API",
         recognised_by="rows with request_id, request_created_at, delay_ms and request_properties",
         marks=(b'"request_properties"',),
+        shows_callers=True,
     ),
     RowFormat(
         "helicone-csv",
@@ -120,6 +122,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         recognised_by="records with ai_org, ai_model, req_units and res_units, or with request.portkeyHeaders",
         marks=(b'"req_units"', b'"portkeyHeaders"'),
         cap=PORTKEY_CAP,
+        shows_callers=True,
     ),
     RowFormat(
         "cloudflare",
@@ -128,6 +131,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Cloudflare AI Gateway: an answer of the logs API",
         recognised_by="records with tokens_in, tokens_out, cached and step",
         marks=(b'"tokens_in"',),
+        shows_callers=True,
     ),
     RowFormat(
         "bedrock",
@@ -166,6 +170,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Kong AI Gateway: what its log plugins send",
         recognised_by="objects whose ai holds a plugin with meta and usage, or mcp",
         marks=(b'"llm_latency"',),
+        shows_callers=True,
     ),
     RowFormat(
         "envoy",
@@ -174,6 +179,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Envoy AI Gateway: access logs",
         recognised_by="objects with keys that start with gen_ai. beside response_flags or upstream_cluster",
         marks=(b'"upstream_cluster"',),
+        shows_callers=True,
     ),
     RowFormat(
         "bifrost",
@@ -198,6 +204,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Databricks: rows of its usage tables",
         recognised_by="rows with databricks_request_id and input_token_count, or request_tags and destination_model",
         marks=(b'"databricks_request_id"',),
+        shows_callers=True,
     ),
     RowFormat(
         "azure",

@@ -91,7 +91,7 @@ def _row(entry: dict[str, Any], inference: dict[str, Any]) -> Row | str:
         request_model=model,
         operation=operation_of_model(model),
         counts=Counts(count_of(entry.get("input_tokens")), count_of(entry.get("output_tokens"))),
-        cost_pico=pico_of(entry.get("cost")) or None,
+        cost_pico=pico_of(entry.get("cost")),
         cache_hit=entry.get("cached") is True,
         streamed=True if has_first else None,
         first_chunk=has_first,

@@ -1,0 +1,1 @@
+"""Receives OTLP over HTTP on loopback while a command runs, and sets that command up to send there."""
