@@ -55,6 +55,19 @@ def test_every_rule_is_exact_in_97_of_100(score: accuracy.Score) -> None:
     assert not poor
 
 
+@pytest.fixture(scope="module")
+def written() -> accuracy.Score:
+    return accuracy.measure_all(accuracy.scenarios_of(LAB.parent / "written"))
+
+
+def test_the_rules_carry_to_exports_that_they_were_not_written_for(written: accuracy.Score) -> None:
+    assert (written.missed, written.doubled, written.invented) == (0, 0, 0)
+    assert written.cause_right >= 0.97 * written.found
+    assert written.healthy > 1000
+    assert written.false_alarms == 0
+    assert written.join_right == written.join_total
+
+
 def test_tokens_are_those_of_the_provider(score: accuracy.Score) -> None:
     assert score.tokens_right >= 0.99 * score.metered
 
