@@ -68,6 +68,8 @@ def test_the_wheel_has_every_module_and_data_file(package: str, packed: set[str]
     [
         "auditor/py.typed",
         "auditor/report/schema/report.schema.json",
+        "auditor/report/schema/diff.schema.json",
+        "auditor/baseline.schema.json",
         "auditor/settings/settings.schema.json",
         "auditor/price/pricing.schema.json",
         "auditor/price/supplement.toml",

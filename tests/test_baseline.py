@@ -285,6 +285,15 @@ def test_a_file_that_breaks_the_schema_is_refused(place: tuple[Any, ...], value:
         baseline.read(tmp_path / "b.json")
 
 
+def test_two_entries_for_one_leak_are_refused(tmp_path: Path) -> None:
+    document = json.loads(baseline.write(drawn(finding())))
+    document["known"] *= 2
+    (tmp_path / "b.json").write_text(json.dumps(document))
+
+    with pytest.raises(SettingsError, match="has two entries for one leak"):
+        baseline.read(tmp_path / "b.json")
+
+
 @pytest.mark.parametrize(
     ("content", "may"),
     [

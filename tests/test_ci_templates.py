@@ -222,6 +222,13 @@ def test_a_directory_with_an_odd_name_is_one_directory(place: Path) -> None:
     assert not list(place.rglob("owned"))
 
 
+def test_a_directory_cannot_add_outputs(place: Path) -> None:
+    done = run_step(place, "Audit", {"files": "traces.jsonl", "directory": "out\nexit-code=0"})
+
+    assert done.code == 2
+    assert done.outputs == {}
+
+
 @pytest.mark.parametrize(("version", "source"), [("", str(ROOT)), ("0.1.0", "trace-auditor==0.1.0")])
 def test_the_install_step_installs_the_version_or_the_action(place: Path, version: str, source: str) -> None:
     program(place / "python3", f'if [ "$1" = -c ]; then exec {shlex.quote(sys.executable)} "$@"; fi')

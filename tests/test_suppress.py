@@ -51,6 +51,8 @@ def states(findings: list[Finding], *entries: Suppression, tenants: Any = no_ten
         ({"hop": "api -> jobs"}, True),
         ({"hop": "api->jobs"}, True),
         ({"hop": "api → jobs"}, True),
+        ({"hop": "api => jobs"}, True),
+        ({"hop": "api > jobs"}, True),
         ({"hop": "api ⇢ jobs"}, True),
         ({"hop": "* -> jobs"}, True),
         ({"hop": "jobs -> api"}, False),

@@ -29,6 +29,7 @@ SCHEMA_VERSION = "baseline-v1"
 _LARGEST = 64 * 2**20
 """Bytes; a larger file is no baseline."""
 
+_CAUSE = ("rule", "from", "to", "kind", "operation")
 Cause = tuple[str, str, str, HopKind, str]
 """Rule, source, target, kind, operation."""
 
@@ -269,6 +270,11 @@ def _parse(document: Any, path: Path) -> Baseline:
     if isinstance(version, str) and version.startswith("baseline-v") and version != SCHEMA_VERSION:
         raise SettingsError(f"{path} is a {version}, this program reads {SCHEMA_VERSION}")
     _validate(document, path)
+    causes = {tuple(entry[name] for name in _CAUSE) for entry in document["known"]}
+    if len(causes) < len(document["known"]):
+        raise SettingsError(
+            f"{path} has two entries for one leak", hint="a merge did that? --update-baseline writes it anew"
+        )
     try:
         return Baseline(
             rollup=document["rollup"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -29,10 +29,12 @@ from auditor.graph.table import SpanTable, merge
 from auditor.load import Loaded, call_sites, load
 from auditor.load.formats import FORMATS
 from auditor.load.gaps import Gap
+from auditor.load.sources import find
 from auditor.model.audited import USAGES, AuditedCalls
 from auditor.model.case import UsageStatus
 from auditor.model.checkup import Checkup
 from auditor.model.lexicon import Lexicon
+from auditor.model.mapping import SourceMapping
 from auditor.model.report import BaselineUse, Finding, MapNode, Recognition, Report, Sample, ServiceSeen, Totals
 from auditor.model.spans import I64, NO_COUNT, U8
 from auditor.model.stakes import NOTHING, Stakes, add_up, suppressed_of
@@ -92,7 +94,7 @@ def audit(
     rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
     book = PriceBook.load(settings.pricing)
     with _without_garbage_collection():
-        loaded = load(paths, _lexicon(settings), progress=progress)
+        loaded = load(paths, _lexicon(settings), progress=progress, mappings=settings.used_mappings)
         return _audit(loaded, rules, book, settings, judging)
 
 
@@ -127,7 +129,9 @@ def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | No
     judging = _judging(settings)
     report, problem = None, ""
     with _without_garbage_collection():
-        loaded = load(paths, _lexicon(settings), progress=progress, may_all_fail=True)
+        loaded = load(
+            paths, _lexicon(settings), progress=progress, may_all_fail=True, mappings=settings.used_mappings
+        )
         try:
             report = _audit(loaded, rules, book, settings, judging).report
         except InputError as error:
@@ -150,6 +154,14 @@ def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | No
         cost_source=settings.cost_source,
     )
     return checkup, report.gate.exit_code if report else InputError.exit_code
+
+
+def drafted_mappings(paths: Sequence[str], wanted: Collection[str]) -> list[SourceMapping]:
+    """Drafts of mappings for those inputs, by name, whose format is not known and that look like logs of calls."""
+    from auditor.load.draft import draft  # noqa: PLC0415  # only where an input is unknown
+
+    drafts = (draft(source) for source in find(paths) if source.name in wanted and source.path is not None)
+    return [entry for entry in drafts if entry is not None]
 
 
 def _lexicon(settings: Settings) -> Lexicon:
@@ -557,10 +569,10 @@ def explain_trace(trace_id: str, paths: Sequence[str], settings: Settings) -> Tr
     lexicon = _lexicon(settings)
     judging = _judging(settings.without_gate())
     with _without_garbage_collection():
-        loaded = load(paths, lexicon, explain_trace=prefix)
+        loaded = load(paths, lexicon, explain_trace=prefix, mappings=settings.used_mappings)
         found = find_trace([batch.trace_ids for batch in loaded.batches], prefix)
         if found != prefix and "-" not in paths:
-            loaded = load(paths, lexicon, explain_trace=found)
+            loaded = load(paths, lexicon, explain_trace=found, mappings=settings.used_mappings)
         done = _audit(loaded, rules, book, settings, judging)
     # Calls name their spans by rows of the table that was audited.
     table = cast("SpanTable", done.calls.spans)

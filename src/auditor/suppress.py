@@ -16,7 +16,7 @@ from auditor.model.suppression import EVERYTHING, Suppression
 Tenants = Mapping[str, Mapping[str, Stakes]]
 """By finding and tenant (empty for none): what of the finding is whose."""
 
-_ARROW = re.compile(r"\s*(?:->|→|⇢)\s*")
+_ARROW = re.compile(r"\s*(?:[-=]*>|→|⇢)\s*")
 
 _Atom = tuple[str, str]
 """A finding, and a tenant within it."""

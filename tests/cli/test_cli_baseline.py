@@ -401,8 +401,41 @@ def test_a_baseline_of_no_use_is_refused_and_nothing_is_touched(
     assert sorted(path.name for path in home.iterdir()) == ["notes.txt", "t.jsonl"]
 
 
+def test_an_incomplete_run_writes_no_baseline(real: Audit, home: Path) -> None:
+    traces = written("t.jsonl", requests("api", 1, leaks=False))
+    (home / traces).write_bytes((home / traces).read_bytes() + b"{broken\n")
+
+    done = real(traces, "--baseline", "base.json", "--update-baseline", "--strict")
+    assert done.code == 4
+    assert "note: base.json is not written: the run is incomplete" in done.err
+    assert not (home / "base.json").exists()
+
+    assert real(traces, "--baseline", "base.json", "--update-baseline", "--no-strict").code == 0
+    assert (home / "base.json").exists()
+
+
 def test_an_input_without_calls_writes_no_baseline(real: Audit, home: Path) -> None:
     nothing = written("t.jsonl", [span()])
 
     assert real(nothing, "--baseline", "base.json", "--update-baseline").code == 3
     assert not (home / "base.json").exists()
+
+
+def test_the_whole_story_in_processes_of_their_own(process: Audit, home: Path) -> None:
+    old = [*requests("api", 6, leaks=False), *requests("api", 4, leaks=True)]
+    written("main.jsonl", old)
+    written("pr.jsonl", old, requests("api", 1, leaks=True, tenant="globex", run="2"), requests("web", 1, leaks=True))
+    written("fixed.jsonl", old, requests("web", 1, leaks=False))
+    gate = ("--baseline", "base.json", "-q")
+
+    assert process("main.jsonl", "-q").code == 1
+    assert process("main.jsonl", *gate, "--update-baseline").code == 0
+    assert process("main.jsonl", *gate).code == 0
+    assert process("pr.jsonl", *gate).code == 1
+    assert process("fixed.jsonl", *gate).code == 0
+    (home / "auditor.toml").write_text('[[suppress]]\nservice = "web"\nreason = "x"\nexpires = 2999-12-31\n')
+    assert process("pr.jsonl", *gate).code == 0
+    (home / "auditor.toml").write_text('[[suppress]]\nservice = "web"\nreason = "x"\nexpires = 2020-12-31\n')
+    assert process("pr.jsonl", *gate).code == 1
+    assert process("diff", "main.jsonl", "pr.jsonl", "--max-worse", "2%", "-q").code == 1
+    assert process("diff", "main.jsonl", "fixed.jsonl", "--max-worse", "2%", "-q").code == 0

@@ -76,9 +76,7 @@ def test_all_formats_at_once(audit: Audit, home: Path) -> None:
     assert json.loads((home / "sarif.out").read_text())["version"] == "2.1.0"
 
 
-@pytest.mark.parametrize(
-    ("formats", "wanted"), [(["markdown=a"], False), (["markdown=a", "sarif=b"], True), ([], False)]
-)
+@pytest.mark.parametrize(("formats", "wanted"), [(["otlp=a"], False), (["otlp=a", "sarif=b"], True), ([], False)])
 def test_inputs_are_read_again_only_for_formats_that_name_places(
     home: Path, formats: list[str], *, wanted: bool
 ) -> None:

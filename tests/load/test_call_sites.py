@@ -12,6 +12,7 @@ import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from auditor.load import call_sites
 from auditor.load.call_sites import Checkout, checkout_of
 from auditor.model.report import CodePlace, Report, Sample
 from auditor.pipeline import audit, locate
@@ -160,6 +161,34 @@ def test_prompts_beside_the_id_do_not_mislead(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"attributes": [{"key": ["x"], "value": 1}, 3, None]},
+        {"attributes": "text"},
+        {"attributes": {"code.file.path": ["x"]}},
+        {"attributes": {"code.file.path": "shop/chat.py", "code.line.number": {"intValue": "x"}}},
+        {"attributes": {"code.file.path": "shop/chat.py", "code.line.number": -4}},
+        {"attributes": {"code.file.path": "x" * 5000}},
+        {"context": 3},
+        {"id": "1" * 5000},
+        {"traceId": 7},
+        {"traceId": "\ud800"},
+        {"name": None},
+    ],
+)
+def test_odd_spans_have_no_place_and_do_no_harm(here: Path, changes: dict[str, Any]) -> None:
+    (here / "traces.jsonl").write_bytes(lines(without_tenant(OLD)))
+    report = audit(["traces.jsonl"], Settings()).report
+    document = request(without_tenant(OLD))
+    document["resourceSpans"][0]["scopeSpans"][0]["spans"][0].update(changes)
+    (here / "traces.jsonl").write_text(json.dumps(document) + "\n")
+
+    (sample,) = locate(report, ["traces.jsonl"], here).findings[0].samples
+
+    assert sample.code in {None, CodePlace("shop/chat.py", 1), CodePlace("shop/chat.py", 41)}
+
+
+@pytest.mark.parametrize(
     ("file", "name"),
     [
         ("shop/chat.py", "shop/chat.py"),
@@ -209,3 +238,27 @@ def test_the_report_is_the_same_but_for_places(here: Path) -> None:
     assert [sample.trace_id for sample in known.findings[0].samples] == [
         sample.trace_id for sample in plain.findings[0].samples
     ]
+
+
+def test_an_input_that_names_no_code_and_has_a_span_a_line_is_not_parsed_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("auditor.load.call_sites._located", never)
+
+    (sample,) = located(here, "traces.jsonl", lines(span("noise"), without_tenant()))
+
+    assert (sample.line, sample.code) == (2, None)
+
+
+def test_code_is_seen_wherever_the_pieces_are_cut(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    export = lines(span("noise"), without_tenant(OLD))
+    at = export.index(b"code.file")
+    for size in (at - 1, at, at + 1, at + 4, at + 9):
+        monkeypatch.setattr("auditor.load.call_sites._AROUND", max(size, 1))
+        with (here / "piece.jsonl").open("wb+") as file:
+            file.write(export)
+
+            assert call_sites._mentions_code(file)

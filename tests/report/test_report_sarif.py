@@ -26,9 +26,12 @@ from auditor.model.report import (
     SuppressionState,
 )
 from auditor.model.suppression import Suppression
+from auditor.pipeline import audit
 from auditor.report import json_v1, sarif
+from auditor.settings import Settings
 
 SCHEMAS = Path(__file__).parents[2] / "fixtures" / "schemas"
+EXPORT = SCHEMAS.parent / "exports" / "shop.jsonl.gz"
 VALIDATOR = Draft4Validator(json.loads((SCHEMAS / "sarif-2.1.0-rtm.5.json").read_text()))
 REPORTS: dict[str, Callable[[], Report]] = {"broken": broken, "clean": clean, "hostile": hostile}
 FAILED = gate(
@@ -67,6 +70,13 @@ def test_a_log_follows_the_published_schema(name: str) -> None:
     assert all("startLine" in region for region in objects(document, "region"))
 
 
+def test_an_audit_follows_the_published_schema() -> None:
+    document = json.loads(sarif.render(audit([str(EXPORT)], Settings()).report))
+
+    assert [f"{error.json_path}: {error.message}" for error in VALIDATOR.iter_errors(document)] == []
+    assert len(document["runs"][0]["results"]) > 1
+
+
 def test_the_schema_would_notice() -> None:
     document = json.loads(sarif.render(broken()))
     document["runs"][0]["results"][0]["level"] = "loud"
@@ -99,6 +109,16 @@ def test_a_result_stands_at_the_line_of_code_that_made_the_call() -> None:
         "artifactLocation": {"uri": "traces.json", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": 1204},
     }
+
+
+def test_code_outside_of_the_repository_is_told_and_no_place() -> None:
+    sample = Sample("a" * 32, "b" * 16, "traces.json", 7, CodePlace("/usr/lib/python3/openai.py", 4))
+
+    shown = result(report(findings=(finding(samples=(sample,)),)))
+
+    (location,), (related,) = shown["locations"], shown["relatedLocations"]
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == "traces.json"
+    assert related["message"]["text"].endswith(", made at /usr/lib/python3/openai.py:4")
 
 
 def test_without_code_a_result_stands_at_the_span_in_the_input() -> None:

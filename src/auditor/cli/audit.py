@@ -50,6 +50,7 @@ def audit(
     files: options.Files = None,
     formats: options.Formats = None,
     tenant_key: options.TenantKey = None,
+    mapping: options.UseMapping = None,
     rollup: options.Rollup = None,
     pricing: options.Pricing = None,
     cost_source: options.CostSource = None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auditor.cli import console, output
+from auditor.cli.exits import INCOMPLETE
 from auditor.errors import SettingsError
 from auditor.model.report import Report
 from auditor.report.wording import count
@@ -26,7 +27,11 @@ def place_of(path: Path | None, outputs: Sequence[output.Output], inputs: Sequen
 
 
 def save(path: Path, content: bytes, report: Report, *, quiet: bool) -> None:
-    """Write the baseline and say what is in it."""
+    """Write the baseline and say what is in it; a run that strict settings call incomplete is none to build on."""
+    if report.gate.exit_code == INCOMPLETE:
+        if not quiet:
+            console.note(f"{path} is not written: the run is incomplete (--no-strict writes it all the same)")
+        return
     output.write_files({path: content})
     if not quiet:
         known = sum(finding.baseline is not None for finding in report.findings)

@@ -8,7 +8,7 @@ import typer
 
 from auditor.cli import console, options
 from auditor.cli.exits import PASSED
-from auditor.settings import ENTRIES, Settings
+from auditor.settings import ENTRIES, Settings, mappings
 from auditor.settings.suppressions import to_toml
 
 app = typer.Typer(
@@ -55,6 +55,9 @@ def lines(settings: Settings) -> Iterator[str]:
             ("fail_on", f'"{rule.fail_on or "none"}"'),
         ):
             yield f"{name} = {text}  # {settings.origins.get(f'rules.{rule_id}.{name}', 'default')}"
+    for mapping in settings.mappings.values():
+        yield f"\n# file {settings.file}"
+        yield from mappings.to_toml(mapping)
     for suppression in settings.suppressions:
         yield f"\n# {suppression.place}"
         yield from to_toml(suppression)

@@ -58,6 +58,7 @@ def diff(
         ),
     ] = None,
     tenant_key: options.TenantKey = None,
+    mapping: options.UseMapping = None,
     rollup: options.Rollup = None,
     pricing: options.Pricing = None,
     cost_source: options.CostSource = None,
@@ -81,6 +82,7 @@ def diff(
         {
             "gate.max_worse": max_worse,
             "tenant_keys": tenant_key,
+            "use_mappings": mapping,
             "rollup": rollup,
             "pricing": pricing,
             "cost_source": cost_source,

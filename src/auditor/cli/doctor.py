@@ -8,10 +8,16 @@ import typer
 
 from auditor.cli import console, options
 from auditor.cli.exits import NOTHING_AUDITABLE
+from auditor.model.checkup import Sureness
+from auditor.settings.mappings import to_toml
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 WRITTEN_AS = ("terminal", "json")
+DRAFTED = (
+    "# A mapping drafted from names of keys: they are guesses. Check each line, above all the units and whether",
+    "# input counts cached tokens (cache_inside_input), put it into auditor.toml, and audit with --mapping NAME.",
+)
 
 
 @app.command()
@@ -22,6 +28,7 @@ def doctor(
         str, typer.Option("--format", "-f", metavar="|".join(WRITTEN_AS), help="How the answer is written.")
     ] = "terminal",
     tenant_key: options.TenantKey = None,
+    mapping: options.UseMapping = None,
     rollup: options.Rollup = None,
     pricing: options.Pricing = None,
     cost_source: options.CostSource = None,
@@ -42,6 +49,7 @@ def doctor(
     settings = options.settings_from(
         {
             "tenant_keys": tenant_key,
+            "use_mappings": mapping,
             "rollup": rollup,
             "pricing": pricing,
             "cost_source": cost_source,
@@ -62,4 +70,7 @@ def doctor(
         console.write(checkup.render_json(found))
     else:
         console.write(checkup.render(found, width=console.screen().width))
+        unknown = {entry.path for entry in found.inputs if entry.sureness is Sureness.NONE}
+        for drafted in pipeline.drafted_mappings(paths, unknown) if unknown else ():
+            console.write("\n".join(["", *DRAFTED, *to_toml(drafted), ""]))
     return NOTHING_AUDITABLE if found.problem else exit_code

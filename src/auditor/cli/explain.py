@@ -31,6 +31,7 @@ def explain(
         typer.Argument(metavar="FILES", help="Where the trace is.", show_default=False),
     ] = None,
     tenant_key: options.TenantKey = None,
+    mapping: options.UseMapping = None,
     rollup: options.Rollup = None,
     pricing: options.Pricing = None,
     rules: options.RulesPath = None,
@@ -44,6 +45,7 @@ def explain(
     settings = options.settings_from(
         {
             "tenant_keys": tenant_key,
+            "use_mappings": mapping,
             "rollup": rollup,
             "pricing": pricing,
             "rules_paths": rules,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "tenant_key": "tenant_keys",
+        "mapping": "use_mappings",
         "rollup": "rollup",
         "pricing": "pricing",
         "cost_source": "cost_source",

@@ -44,6 +44,7 @@ def ledger(
         typer.Option("--output", "-o", metavar="PATH", help="Write here instead of stdout.", show_default=False),
     ] = None,
     tenant_key: options.TenantKey = None,
+    mapping: options.UseMapping = None,
     rollup: options.Rollup = None,
     pricing: options.Pricing = None,
     cost_source: options.CostSource = None,
@@ -69,6 +70,7 @@ def ledger(
     settings = options.settings_from(
         {
             "tenant_keys": tenant_key,
+            "use_mappings": mapping,
             "rollup": rollup,
             "pricing": pricing,
             "cost_source": cost_source,

@@ -49,6 +49,10 @@ TenantKey = Annotated[
     list[str] | None,
     typer.Option("--tenant-key", metavar="KEY", help=f"Repeatable. {help_of('tenant_keys')}", show_default=False),
 ]
+UseMapping = Annotated[
+    list[str] | None,
+    typer.Option("--mapping", metavar="NAME", help=f"Repeatable. {help_of('use_mappings')}", show_default=False),
+]
 Rollup = Annotated[
     str | None, typer.Option("--rollup", metavar="call|request", help=help_of("rollup"), show_default=False)
 ]

@@ -17,10 +17,13 @@ import orjson
 
 from auditor.errors import InputError
 from auditor.load.builder import SAMPLE_SIZE, BatchBuilder
+from auditor.load.csv_rows import header_of
+from auditor.load.declared import mapped_by_name, mapped_document, mapped_table
 from auditor.load.formats import FORMATS, REFUSED, Format, Reader
 from auditor.load.rows import rows_in
 from auditor.load.sources import BrokenCompressionError, Opened, Record, Source, find, values_in
 from auditor.model.lexicon import Lexicon
+from auditor.model.mapping import SourceMapping
 from auditor.model.report import InputSummary, KeyTaken, Recognition, Rejection, ScopeSeen, UnreadKey
 from auditor.model.spans import Batch, SampledSpan
 
@@ -30,6 +33,7 @@ _HALF_PAIR = re.compile(
     rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
+DRAFTS = "for a log of calls, audit doctor FILE drafts a mapping"
 UNREAD = "unread"
 """Format of an input that could not be read at all."""
 
@@ -61,11 +65,12 @@ def load(
     explain_trace: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     may_all_fail: bool = False,
+    mappings: Sequence[SourceMapping] = (),
 ) -> Loaded:
     """Read all inputs; ``progress`` hears of bytes and spans done.
 
     A file that was found in a directory or by a pattern and cannot be read counts as rejected, and the others are
-    audited. Raises ``InputError`` for one that was named, and when none can be read; with ``may_all_fail``, only
+    audited. What no format fits is read by one of ``mappings``. Raises ``InputError`` for one that was named, and when none can be read; with ``may_all_fail``, only
     where there is no file at all.
     """
     loaded = Loaded()
@@ -73,7 +78,7 @@ def load(
     sources = find(paths)
     for number, source in enumerate(sources):
         try:
-            _load_one(source, number, lexicon, loaded, explain_trace, progress)
+            _load_one(source, number, lexicon, loaded, explain_trace, progress, mappings)
         except InputError as error:
             if not source.is_found and not may_all_fail:
                 raise
@@ -94,12 +99,17 @@ def _load_one(
     loaded: Loaded,
     explain_trace: str | None,
     progress: Callable[[int, int], None] | None,
+    mappings: Sequence[SourceMapping],
 ) -> None:
     opened = Opened(source, lexicon.span_codes)
     bytes_before = sum(summary.bytes for summary in loaded.inputs)
     spans_before = loaded.spans_read
     head = opened.head()
-    form = next((entry for entry in FORMATS if entry.is_framed_as and entry.is_framed_as(head)), None)
+    form = mapped_by_name(source.name, mappings, head) or next(
+        (entry for entry in FORMATS if entry.is_framed_as and entry.is_framed_as(head)), None
+    )
+    if form is None and mappings and header_of(head):
+        form = mapped_table(mappings, head)
     recognition = Recognition.FRAMING if form else Recognition.WHOLE
     reader: Reader | None = None
     builder = BatchBuilder(lexicon, input_number=number, explain_trace=explain_trace)
@@ -110,7 +120,7 @@ def _load_one(
                     # A request without content says nothing about the format of the others.
                     continue
                 if reader is None:
-                    form, recognition = (form, recognition) if form else recognise(record, source)
+                    form, recognition = (form, recognition) if form else recognise(record, source, mappings)
                     reader = form.reader(builder)
                 _read(reader, builder, record)
                 builder.flush_if_full()
@@ -181,13 +191,17 @@ def _plain(message: str) -> str:
     return f"not JSON: {message.removeprefix('JSON is malformed: ')}"
 
 
-def recognise(record: Record, source: Source) -> tuple[Format, Recognition]:
-    """Tell the format from the first record, and by what; raises ``InputError`` with what was seen instead."""
+def recognise(record: Record, source: Source, mappings: Sequence[SourceMapping] = ()) -> tuple[Format, Recognition]:
+    """Tell the format from the first record, and by what; raises ``InputError`` with what was seen instead.
+
+    A record that no format fits belongs to the mapping that finds the most in it.
+    """
     data, line, _ = record
     head = bytes(data[: 64 << 10])
     if head.lstrip()[:1] not in (b"{", b"["):
-        kind = "binary data" if b"\0" in head or head[:1] > b"\x7e" else "text"
-        raise InputError(f"{source.name}:{line}: not JSON ({kind})", hint="audit reads OTLP JSON and LiteLLM logs")
+        kind = "binary data" if b"\0" in head or head[:1] > b"\x7e" else "a table" if header_of(head) else "text"
+        hint = DRAFTS if kind == "a table" else "audit reads OTLP JSON and LiteLLM logs"
+        raise InputError(f"{source.name}:{line}: not JSON ({kind})", hint=hint)
     try:
         value = orjson.loads(data) if len(data) < 1 << 20 else None
     except orjson.JSONDecodeError as error:
@@ -202,9 +216,11 @@ def recognise(record: Record, source: Source) -> tuple[Format, Recognition]:
         for keys, what, hint in REFUSED:
             if keys <= entry.keys():
                 raise InputError(f"{source.name}: {what}", hint=hint)
+    if mappings and value is not None:
+        return mapped_document(mappings, value), Recognition.WHOLE
     raise InputError(
         f"{source.name}:{line}: JSON, but none of the formats that are read here",
-        hint=f"formats: {', '.join(form.name for form in FORMATS)}",
+        hint=f"{DRAFTS}; formats: {', '.join(form.name for form in FORMATS)}",
     )
 
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import mmap
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from auditor.errors import InputError
 from auditor.load.formats import FORMATS, Format
@@ -36,14 +35,14 @@ _TRACE_KEYS = frozenset({"traceid", "trace_id"})
 _SPAN_KEYS = frozenset({"spanid", "span_id", "id", "context.span_id"})
 _NAMES = frozenset({"name", "operationname", "operation_name", "displayname", "spanname", "span_name"})
 """Keys of which every span has one and no link to a span has any."""
-_KEY_BEFORE = re.compile(rb'"(?:span_?id|id|context\.span_id)"\s*:\s*"?(?:0[xX])?0*$', re.IGNORECASE)
-_KEY_ROOM = 64
-"""Bytes before an id in which its key is."""
+_OWN_ID = re.compile(rb'"(?:[sS]pan_?[iI][dD]|id|context\.span_id)"\s*:\s*"?([^",}\]\s]{1,40})')
 _AROUND = 1 << 20
 """Bytes before and after a span's id in which its object is looked for."""
 _OPENINGS = 4_000
 """Objects that may open between the beginning of a span and its id."""
 _BINARY = frozenset({"collector-file", "otlp-proto"})
+_DIGITS = 39
+"""Of the largest number of 128 bits."""
 _LONGEST_PATH = 1_024
 _LONGEST_NAME = 255
 _INSTALLED = frozenset({"site-packages", "dist-packages", "node_modules"})
@@ -118,18 +117,31 @@ def locate(
 
 
 def _is_worthwhile(source: Source, lines: Mapping[int, object]) -> bool:
-    """Say whether a second look can tell more: code is named, or many lines hold a single value."""
+    """Say whether a second look can tell more: code is named, or one value has many lines."""
     path = source.path
     if path is None or source.table or not stat.S_ISREG(path.stat().st_mode) or not path.stat().st_size:
         return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        if mapped[:4].startswith((GZIP, ZSTD)):
+    with path.open("rb") as file:
+        if file.read(4).startswith((GZIP, ZSTD)):
             return True
-        return set(lines) == {1} or mapped.find(_MARK) >= 0
+        file.seek(0)
+        has_lines = file.readline(_AROUND).endswith(b"\n") and bool(file.read(1))
+        return (set(lines) == {1} and has_lines) or _mentions_code(file)
+
+
+def _mentions_code(file: BinaryIO) -> bool:
+    """Look through a file piece by piece: mapped, all of it would count as our memory."""
+    file.seek(0)
+    tail = b""
+    while piece := file.read(_AROUND):
+        if _MARK in tail + piece:
+            return True
+        tail = piece[-len(_MARK) :]
+    return False
 
 
 def _located(
-    source: Source, form: Format, lines: Mapping[int, Iterable[Sample]], checkout: Checkout
+    source: Source, form: Format, lines: Mapping[int, Sequence[Sample]], checkout: Checkout
 ) -> Iterator[tuple[Sample, Sample]]:
     last = max(lines)
     opened = Opened(source)
@@ -137,53 +149,49 @@ def _located(
         for record, line, _ in form.records(opened):
             if line > last:
                 break
-            for sample in lines.get(line, ()):
-                better = _proto(record, sample, checkout) if form.name in _BINARY else _text(record, sample, checkout)
-                if better != sample:
-                    yield sample, better
+            if line in lines:
+                look = _in_proto if form.name in _BINARY else _in_text
+                yield from look(record, lines[line], checkout)
     finally:
         opened.close()
 
 
-def _text(record: bytes | memoryview, sample: Sample, checkout: Checkout) -> Sample:
-    """Find a span in a record of JSON by its id: its line, and its code if it tells."""
-    for at in _ids_at(record, sample.span_id):
-        span = _span_around(record, at, sample)
-        if span is not None:
-            line = sample.line + _newlines(record, at)
-            return replace(sample, line=line, code=_code(_attributes(span), checkout))
-    return sample
-
-
-def _ids_at(record: bytes | memoryview, span_id: str) -> Iterator[int]:
-    """Yield where a span's own id stands, in the first of the spellings that is there.
-
-    Literal texts are looked for, which is an order of magnitude faster than a pattern with the key in it.
-    """
-    for spelt in _spellings(span_id):
-        is_there = False
-        for hit in re.finditer(re.escape(spelt).encode(), record):
-            if _KEY_BEFORE.search(bytes(record[max(0, hit.start() - _KEY_ROOM) : hit.start()])):
-                is_there = True
-                yield hit.start()
-        if is_there:
+def _in_text(
+    record: bytes | memoryview, samples: Sequence[Sample], checkout: Checkout
+) -> Iterator[tuple[Sample, Sample]]:
+    """Find spans in a record of JSON by their ids, in one pass: their lines, and their code if they tell."""
+    waiting: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        for spelt in _spellings(sample.span_id):
+            waiting[spelt].append(sample)
+    done: set[Sample] = set()
+    counted, newlines = 0, 0
+    for hit in _OWN_ID.finditer(record):
+        text = hit[1].decode("ascii", "replace")
+        for sample in waiting.get(text.lower().removeprefix("0x").lstrip("0")) or waiting.get(text) or ():
+            span = None if sample in done else _span_around(record, hit.start(), sample)
+            if span is not None:
+                newlines += _newlines(record, counted, hit.start())
+                counted = hit.start()
+                done.add(sample)
+                yield sample, replace(sample, line=sample.line + newlines, code=_code(_attributes(span), checkout))
+        if len(done) == len(samples):
             return
 
 
 def _spellings(span_id: str) -> Iterator[str]:
-    """An id as formats write it: hex, perhaps without its leading zeros, base64 or decimal."""
+    """An id as formats write it: hex without leading zeros, base64 or decimal."""
     bare = span_id.lstrip("0")
     if not bare:
         return
     yield bare
-    yield bare.upper()
     if re.fullmatch("[0-9a-f]{16}", span_id):
         yield base64.b64encode(bytes.fromhex(span_id)).decode()
         yield str(int(span_id, 16))
 
 
-def _newlines(record: bytes | memoryview, end: int) -> int:
-    return sum(bytes(record[at : min(at + _AROUND, end)]).count(b"\n") for at in range(0, end, _AROUND))
+def _newlines(record: bytes | memoryview, start: int, end: int) -> int:
+    return sum(bytes(record[at : min(at + _AROUND, end)]).count(b"\n") for at in range(start, end, _AROUND))
 
 
 def _span_around(record: bytes | memoryview, at: int, sample: Sample) -> dict[str, Any] | None:
@@ -221,7 +229,7 @@ def _is_id(spelt: str, wanted: str) -> bool:
     plain, bare = spelt.lower().removeprefix("0x").lstrip("0"), wanted.lstrip("0")
     if not bare:
         return False
-    if plain == bare or (spelt.isdecimal() and f"{int(spelt):x}" == bare):
+    if plain == bare or (spelt.isdecimal() and len(spelt) <= _DIGITS and f"{int(spelt):x}" == bare):
         return True
     with suppress(binascii.Error, ValueError):
         return base64.b64decode(spelt, validate=True).hex().lstrip("0") == bare
@@ -235,9 +243,8 @@ def _attributes(span: Mapping[str, Any]) -> dict[str, Any]:
             case dict() as pairs:
                 found.update(pairs)
             case list() as items:
-                found.update(
-                    (item["key"], item.get("value")) for item in items if isinstance(item, dict) and "key" in item
-                )
+                named = [item for item in items if isinstance(item, dict) and isinstance(item.get("key"), str)]
+                found.update((item["key"], item.get("value")) for item in named)
     return {str(key): _plain(value) for key, value in found.items()}
 
 
@@ -246,14 +253,16 @@ def _plain(value: Any) -> Any:
     return next(iter(value.values()), None) if isinstance(value, dict) else value
 
 
-def _proto(record: bytes | memoryview, sample: Sample, checkout: Checkout) -> Sample:
-    """Find a span in a message by its id; where lines would be, binary inputs count records."""
+def _in_proto(
+    record: bytes | memoryview, samples: Sequence[Sample], checkout: Checkout
+) -> Iterator[tuple[Sample, Sample]]:
+    """Find spans in a message by their ids; where lines would be, binary inputs count records."""
     data = bytes(record)
     if data.startswith(ZSTD):
         data = inflated(data)
     if data.lstrip()[:1] == b"{":
-        better = _text(data, sample, checkout)
-        return replace(better, line=sample.line)
+        yield from ((sample, replace(found, line=sample.line)) for sample, found in _in_text(data, samples, checkout))
+        return
 
     from google.protobuf.message import DecodeError  # noqa: PLC0415  # heavy, and only for protobuf
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData  # noqa: PLC0415  # as above
@@ -263,20 +272,21 @@ def _proto(record: bytes | memoryview, sample: Sample, checkout: Checkout) -> Sa
         parts += TracesData.FromString(data).resource_spans
     with suppress(DecodeError):
         parts.append(ResourceSpans.FromString(data))
+    waiting = {(sample.trace_id, sample.span_id): sample for sample in samples}
     for part in parts:
         for scope in part.scope_spans:
             for span in scope.spans:
-                if span.span_id.hex() == sample.span_id and span.trace_id.hex() == sample.trace_id:
+                sample = waiting.get((span.trace_id.hex(), span.span_id.hex()))
+                if sample is not None:
                     pairs = {
                         pair.key: pair.value.string_value or pair.value.int_value or None for pair in span.attributes
                     }
-                    return replace(sample, code=_code(pairs, checkout))
-    return sample
+                    yield sample, replace(sample, code=_code(pairs, checkout))
 
 
 def _code(attributes: Mapping[str, Any], checkout: Checkout) -> CodePlace | None:
     file = next((value for key in FILE_KEYS if isinstance(value := attributes.get(key), str) and value), None)
-    if file is None:
+    if file is None or len(file) > _LONGEST_PATH:
         return None
     number = next((attributes[key] for key in LINE_KEYS if key in attributes), None)
     line = int(number) if isinstance(number, int | str) and re.fullmatch(r"[0-9]{1,9}", str(number)) else 1

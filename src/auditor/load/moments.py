@@ -15,8 +15,9 @@ SECOND = 1_000_000_000
 _FRACTION_FROM = 19
 """Length of ``2026-11-21T09:47:48``, after which come the fraction and the zone."""
 _FLOAT_DIGITS = 10**7
-_USUAL = 27
-"""Length of ``2026-11-21T09:47:48.727667Z``."""
+_MICROSECONDS_END = 26
+_UTC = frozenset({"", "Z", "+00:00"})
+"""What may follow microseconds; a text without a zone is UTC."""
 _TO_THE_NANOSECOND = 29
 """Length of ``2026-11-21 09:47:48.727667123``, as ClickHouse writes it."""
 _DIGITS = slice(20, 26)
@@ -53,16 +54,15 @@ def iso_nanoseconds(text: Any) -> int:
     """Read an ISO 8601 moment with up to nine digits of a second; without a zone it is UTC. 0 for anything else."""
     if not isinstance(text, str) or len(text) < _FRACTION_FROM:
         return 0
-    if len(text) == _USUAL and text[-1] == "Z" and text[_FRACTION_FROM] == "." and text[_DIGITS].isdecimal():
-        seconds = _seconds(text[:_FRACTION_FROM], "Z")
-        return seconds * SECOND + int(text[_DIGITS]) * MICROSECOND if 0 < seconds < LAST_NS // SECOND else 0
-    if (
-        len(text) == _TO_THE_NANOSECOND
-        and text[_FRACTION_FROM] == "."
-        and (part := text[_FRACTION_FROM + 1 :]).isdecimal()
-    ):
-        seconds = _seconds(text[:_FRACTION_FROM], "")
-        return seconds * SECOND + int(part) if 0 < seconds < LAST_NS // SECOND else 0
+    if text[_FRACTION_FROM : _FRACTION_FROM + 1] == ".":
+        # The usual spellings: microseconds in UTC, and nanoseconds without a zone.
+        if text[_MICROSECONDS_END:] in _UTC:
+            digits, unit = text[_DIGITS], MICROSECOND
+        else:
+            digits, unit = text[_FRACTION_FROM + 1 :], 1 if len(text) == _TO_THE_NANOSECOND else 0
+        if unit and digits.isdecimal():
+            seconds = _seconds(text[:_FRACTION_FROM], "")
+            return seconds * SECOND + int(digits) * unit if 0 < seconds < LAST_NS // SECOND else 0
     digits = ""
     zone = text[_FRACTION_FROM:]
     if zone[:1] in {".", ","}:

@@ -131,14 +131,15 @@ def batch_of(record: bytes | memoryview) -> pa.RecordBatch:
 
 def plain_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Rows as Python values: moments as ISO texts in UTC, maps as dicts, what is absent left out."""
-    columns = {name: _plain_column(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    columns = {name: plain_column(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
     return [
         {name: value for name, values in columns.items() if (value := values[number]) is not None}
         for number in range(batch.num_rows)
     ]
 
 
-def _plain_column(column: pa.Array) -> list[Any]:
+def plain_column(column: pa.Array) -> list[Any]:
+    """Values of a column as Python values: moments as ISO texts in UTC, maps as dicts."""
     import pyarrow as pa  # noqa: PLC0415
 
     kind = column.type
@@ -159,9 +160,9 @@ def nanoseconds(column: pa.Array) -> pa.Array:
     return column.cast(pa.timestamp("ns", tz=zone), safe=False).cast(pa.int64())
 
 
-def as_json(row: dict[str, Any]) -> bytes:
-    """A row as a JSON value; what JSON cannot hold becomes text."""
-    return msgspec.json.encode(row, enc_hook=str)
+def as_json(value: Any) -> bytes:
+    """A row or a value as JSON; what JSON cannot hold becomes text."""
+    return msgspec.json.encode(value, enc_hook=str)
 
 
 def _first_line(error: Exception) -> str:

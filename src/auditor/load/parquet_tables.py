@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from auditor.load.builder import BatchBuilder
 from auditor.load.clickhouse_parquet import LAYOUT as OTEL_TRACES
@@ -11,8 +11,13 @@ from auditor.load.clickhouse_parquet import ClickHouseParquetReader
 from auditor.load.langfuse import LangfuseReader
 from auditor.load.langsmith import LangSmithReader
 from auditor.load.parquet import Layout, as_json, batch_of, is_deep, layout_of, open_file, pieces, plain_rows
-from auditor.load.phoenix import PREFIX, PhoenixReader
+from auditor.load.phoenix import PREFIX
+from auditor.load.phoenix_parquet import PhoenixParquetReader
 from auditor.load.sources import Opened, Record
+from auditor.model.lexicon import is_technical
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 RUNS = Layout(
     name="LangSmith runs",
@@ -83,7 +88,7 @@ class RowsAsJson:
 
 TABLES: tuple[tuple[Layout, Callable[[BatchBuilder], TableReader]], ...] = (
     (OTEL_TRACES, ClickHouseParquetReader),
-    (SPANS, lambda builder: RowsAsJson(PhoenixReader(builder))),
+    (SPANS, PhoenixParquetReader),
     (RUNS, lambda builder: RowsAsJson(LangSmithReader(builder))),
     (OBSERVATIONS, lambda builder: RowsAsJson(LangfuseReader(builder))),
     (TRACES, lambda builder: RowsAsJson(LangfuseReader(builder))),
@@ -101,14 +106,29 @@ def parquet_records(opened: Opened) -> Iterator[Record]:
     layout = layout_of(schema.names, LAYOUTS, opened.source.name)
     columns = [name for name in schema.names if name in layout.needed or name in layout.wanted]
     if layout.prefix:
-        # Messages and documents are lists of objects; nobody asks for them.
         columns += [
             name
             for name in schema.names
             if name.startswith(layout.prefix)
-            and (name.removeprefix(layout.prefix) in opened.keys or not is_deep(schema.field(name).type))
+            and (
+                name.removeprefix(layout.prefix) in opened.keys
+                or _may_tell(name.removeprefix(layout.prefix), schema.field(name).type)
+            )
         ]
     yield from pieces(opened, file, columns)
+
+
+def _may_tell(key: str, kind: pa.DataType) -> bool:
+    """Say whether an attribute that no vocabulary knows is worth reading.
+
+    Messages and documents are lists of objects; nobody asks for them, nor for what is technical, but for usage and
+    for objects, which may hold both.
+    """
+    import pyarrow as pa  # noqa: PLC0415  # an extra, there when a file is
+
+    if is_deep(kind):
+        return False
+    return bool(pa.types.is_nested(kind)) or not is_technical(key) or "usage" in key or "token" in key
 
 
 class ParquetReader:

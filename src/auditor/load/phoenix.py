@@ -19,12 +19,13 @@ from auditor.load.builder import BatchBuilder, text_of
 from auditor.load.moments import MICROSECOND, MILLISECOND, iso_nanoseconds, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
-from auditor.load.plain_values import SHORT, raw_of
+from auditor.load.plain_values import raw_of
 from auditor.load.span_writer import SpanWriter, held, plain_reason
 from auditor.model.lexicon import RANKS, Field
 
 PREFIX = "attributes."
 KIND = "openinference.span.kind"
+CACHED_COLUMNS = 1 << 14
 OBJECT, LIST, NULL = ord("{"), ord("["), ord("n")
 NESTED_DEPTH = 16
 LAST_MILLISECOND = 10**14
@@ -58,35 +59,37 @@ class PhoenixReader:
     """Reads rows into a ``BatchBuilder``."""
 
     def __init__(self, builder: BatchBuilder) -> None:
-        self._writer = SpanWriter(builder)
+        self.writer = SpanWriter(builder)
         self._resource = builder.resource(())
         self._codes = builder.lexicon.span_codes
+        self._keys: dict[str, str] = {}
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
-        self._writer.end()
+        self.writer.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one record; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
-        with self._writer.record(record, line, byte):
+        with self.writer.record(record, line, byte):
             try:
                 for row in _rows_of(record):
-                    self._add(row)
+                    self.add(row, moment_of(_value(row, "start_time")), moment_of(_value(row, "end_time")))
             except msgspec.ValidationError as error:
-                self._writer.reject(plain_reason(error))
+                self.writer.reject(plain_reason(error))
 
-    def _add(self, row: Mapping[str, msgspec.Raw]) -> None:
+    def add(self, row: Mapping[str, msgspec.Raw], start_ns: int, end_ns: int) -> None:
+        """Take over a row of plain JSON values."""
         span_id = _text(row, "context.span_id")
         trace_id = _text(row, "context.trace_id")
         if not span_id or not trace_id:
-            self._writer.reject(NO_SPAN_ID if trace_id else "a row without context.trace_id")
+            self.writer.reject(NO_SPAN_ID if trace_id else "a row without context.trace_id")
             return
-        attributes = list(self._attributes(row))
+        attributes = self._attributes(row, span_id)
         kind = _text(row, "span_kind")
         if kind not in ("", "UNKNOWN") and not any(pair.key == KIND for pair in attributes):
             attributes.append(KeyValue(KIND, raw_of(kind)))
-        self._writer.add(
+        self.writer.add(
             self._resource,
             "",
             Span(
@@ -94,29 +97,40 @@ class PhoenixReader:
                 spanId=span_id,
                 parentSpanId=_text(row, "parent_id"),
                 name=_text(row, "name"),
-                startTimeUnixNano=moment_of(_value(row, "start_time")),
-                endTimeUnixNano=moment_of(_value(row, "end_time")),
+                startTimeUnixNano=start_ns,
+                endTimeUnixNano=end_ns,
                 attributes=attributes,
                 events=self._events(_value(row, "events")),
                 status=Status(2 if _text(row, "status_code").upper() == "ERROR" else 0),
             ),
         )
 
-    def _attributes(self, row: Mapping[str, msgspec.Raw]) -> Iterator[KeyValue]:
-        """Known attributes, and short ones of other keys; objects that mean nothing as a whole are looked into."""
-        codes = self._codes
+    def _attributes(self, row: Mapping[str, msgspec.Raw], span: str) -> list[KeyValue]:
+        """Attributes that are asked for; objects that mean nothing as a whole are looked into."""
+        keys, codes, uses = self._keys, self._codes, self.writer.uses(span)
+        found = []
         for column, raw in row.items():
-            if not column.startswith(PREFIX):
+            try:
+                key = keys[column]
+            except KeyError:
+                key = self._new_key(column)
+            if not key:
                 continue
             first = memoryview(raw)[0]
-            key = column[len(PREFIX) :]
-            code = codes.get(key)
-            if first == OBJECT and (code is None or code // RANKS not in _OBJECTS):
+            if first == OBJECT and codes.get(key, 0) // RANKS not in _OBJECTS:
                 for name, value in _flat(orjson.loads(bytes(raw)), f"{key}."):
-                    if name in codes or isinstance(value, str | int | float):
-                        yield KeyValue(name, raw_of(value))
-            elif (code is not None or (first != LIST and len(raw) <= SHORT)) and first != NULL:
-                yield KeyValue(key, raw)
+                    if uses[name] and (name in codes or isinstance(value, str | int | float)):
+                        found.append(KeyValue(name, raw_of(value)))
+            elif uses[key] and first != NULL and (first != LIST or key in codes):
+                found.append(KeyValue(key, raw))
+        return found
+
+    def _new_key(self, column: str) -> str:
+        """Key of the attribute that a column holds; empty for other columns."""
+        key = column[len(PREFIX) :] if column.startswith(PREFIX) else ""
+        if len(self._keys) < CACHED_COLUMNS:
+            self._keys[column] = key
+        return key
 
     def _events(self, value: Any) -> msgspec.Raw:
         if not isinstance(value, list) or not value:
@@ -186,7 +200,7 @@ def _value(row: Mapping[str, msgspec.Raw], key: str) -> Any:
     if raw is None:
         return None
     try:
-        return orjson.loads(bytes(raw))
+        return orjson.loads(memoryview(raw))
     except UNDECODABLE:
         return None
 

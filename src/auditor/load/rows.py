@@ -156,13 +156,19 @@ class Codes(NamedTuple):
 class RowWriter:
     """Turns rows of one system into spans and calls of a builder."""
 
-    def __init__(self, builder: BatchBuilder, system: str, *, scope: str = "") -> None:
-        """``scope`` tells apart two logs of one system that describe the same calls."""
+    def __init__(
+        self, builder: BatchBuilder, system: str, *, scope: str = "", fields: Mapping[str, str] | None = None
+    ) -> None:
+        """Write rows of ``system``.
+
+        ``scope`` tells apart two logs of one system that describe the same calls. ``fields`` is path to namespace of
+        the fields that name a tenant, where these are not those of ``gateways/fields.toml``.
+        """
         self._builder = builder
         self._system = system
         self._scope = scope or system
-        self._fields = tenant_fields(system, builder.lexicon.namespaces)
-        self._callers = frozenset(caller_paths(system))
+        self._fields = tenant_fields(system, builder.lexicon.namespaces) if fields is None else fields
+        self._callers = frozenset(caller_paths(system) if fields is None else ())
         self._resource = ResourceFacts(system, "", "", (), -1, "", "", "", "")
         self.place = builder.place_code(
             self._resource, scope or system, Kind.UNSPECIFIED, None, Role.MODEL_CALL, provider_api=False, is_row=True

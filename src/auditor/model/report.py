@@ -458,7 +458,7 @@ class BaselineUse:
     tolerance: float | None
     """Growth of a known leak that is let through, as a share of its amount at today's traffic; ``None``: any."""
     is_updated: bool
-    """This run wrote it."""
+    """It was made of this run."""
     gone: tuple[GoneFinding, ...]
     unchecked_rules: tuple[str, ...]
     """Rules that were checked then and are not now."""

@@ -103,7 +103,7 @@ RENDERERS: Mapping[str, Renderer] = MappingProxyType(
 )
 """Every format by the names that ``-f`` takes."""
 
-WITH_PLACES = frozenset({"json", "json-v1", "sarif", "junit", "github", "gitlab"})
+WITH_PLACES = frozenset({"json", "json-v1", "markdown", "github-summary", "sarif", "junit", "github", "gitlab"})
 """Formats that say on which line a span is, and which line of code made a call."""
 
 

@@ -28,6 +28,7 @@ from auditor.model.report import (
     NotChecked,
     Rejection,
     Report,
+    Sample,
     TenantKey,
 )
 from auditor.model.stakes import stakes_of
@@ -312,7 +313,7 @@ def _decisions(report: Report, rows: int) -> Lines:
         lines = ["**Suppressions**", "", *lines]
     used = report.baseline
     if used is not None:
-        written = ", written by this run" if used.is_updated else ""
+        written = ", made of this run" if used.is_updated else ""
         said = f"**Baseline** {code(used.path)}{written}: {baseline_counts(report)}"
         lines += [*([""] if lines else []), said]
         if used.gone:
@@ -356,7 +357,7 @@ def _evidence(report: Report, rows: int) -> Lines:
         below += [prose(text) for text in finding.evidence[:rows]]
         below += [
             f"for example span {code(sample.span_id)} of trace {code(sample.trace_id)}, "
-            f"{code(sample.input)} line {sample.line:,}"
+            f"{code(sample.input)} line {sample.line:,}{_made(sample)}"
             for sample in finding.samples[:1]
         ]
         if finding.unmetered_estimate:
@@ -368,6 +369,10 @@ def _evidence(report: Report, rows: int) -> Lines:
         lines += [f"  - {text}" for text in below]
     rest = len(report.findings) - rows
     return [*lines, f"- … and {rest:,} more"] if rest > 0 else lines
+
+
+def _made(sample: Sample) -> str:
+    return f", made at {code(sample.code.file)} line {sample.code.line:,}" if sample.code else ""
 
 
 def _tenants(report: Report, rows: int) -> Lines:

@@ -111,7 +111,7 @@ def _primary(finding: Finding) -> Object:
         {"name": visible(service), "kind": "module"}
         for service in dict.fromkeys((finding.hop.source, finding.hop.target))
     ]
-    if code is not None:
+    if code is not None and short.is_in_repository(code.file):
         return {"physicalLocation": _physical(code.file, code.line), "logicalLocations": logical}
     if sample is not None:
         return {"physicalLocation": _physical(sample.input, sample.line), "logicalLocations": logical}
@@ -123,8 +123,15 @@ def _location(sample: Sample, number: int) -> Object:
     return {
         "id": number,
         "physicalLocation": _physical(sample.input, sample.line),
-        "message": {"text": _escaped(f"span {visible(sample.span_id)} of trace {visible(sample.trace_id)}")},
+        "message": {
+            "text": _escaped(f"span {visible(sample.span_id)} of trace {visible(sample.trace_id)}{_made(sample)}")
+        },
     }
+
+
+def _made(sample: Sample) -> str:
+    code = sample.code
+    return f", made at {visible(code.file)}:{code.line}" if code else ""
 
 
 def _physical(path: str, line: int) -> Object:

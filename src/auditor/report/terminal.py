@@ -274,7 +274,7 @@ class _Page:
             text = Text.assemble((f"{line.state.value} ", style), sentence(suppression(line)))
             lines += self._labelled("" if number else "Suppressions", [text])
         if report.baseline is not None:
-            written = ", written by this run" if report.baseline.is_updated else ""
+            written = ", made of this run" if report.baseline.is_updated else ""
             text = Text(f"{visible(report.baseline.path)}{written}: {baseline_counts(report)}")
             lines += self._labelled("Baseline", [text])
             for gone in report.baseline.gone[:MOST_LINES]:

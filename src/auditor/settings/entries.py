@@ -118,6 +118,13 @@ ENTRIES: tuple[Entry, ...] = (
         "request: it rolls children up to the request, so a tenant on an ancestor of the same trace counts.",
         "--rollup",
     ),
+    Entry(
+        "use_mappings",
+        read_names,
+        (),
+        "Mappings of the settings file, [mapping.NAME], for JSON lines and CSV that are no format of ours.",
+        "--mapping",
+    ),
     Entry("placeholders", read_names, (), "Values that are not tenants, besides the built-in ones."),
     Entry("pricing", read_path, None, "A file with your own rates and aliases.", "--pricing"),
     Entry(

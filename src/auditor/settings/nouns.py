@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 
+from auditor.model.mapping import SourceMapping
 from auditor.model.report import Confidence
 from auditor.model.suppression import Suppression
 
@@ -154,6 +155,10 @@ class Settings:
     """Leaks that are known and do not fail."""
     baseline_tolerance: Decimal | None = Decimal("0.10")
     """Growth of a known leak that is let through, as a share of its amount at today's traffic; ``None``: any."""
+    use_mappings: tuple[str, ...] = ()
+    """Names of the mappings that inputs which no format fits are read by."""
+    mappings: Mapping[str, SourceMapping] = field(default_factory=dict)
+    """All that the file declares, by name."""
     suppressions: tuple[Suppression, ...] = ()
     today: date | None = None
     """The day that it is, for what expires; ``None``: the clock's, in UTC."""
@@ -163,6 +168,11 @@ class Settings:
     """The settings file that was read."""
     notices: tuple[str, ...] = field(default=(), compare=False)
     """What the user should know about the settings themselves; for stderr."""
+
+    @property
+    def used_mappings(self) -> tuple[SourceMapping, ...]:
+        """The mappings that this run uses."""
+        return tuple(self.mappings[name] for name in self.use_mappings)
 
     def rule(self, rule_id: str) -> RuleSettings:
         """What holds for one rule: its own entry, or what holds for every rule."""

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 from auditor.errors import SettingsError
 from auditor.settings.entries import ENTRIES, OTHER_VARIABLES, PREFIX, TODAY, Entry
 from auditor.settings.file import find_file, read_file, table_of
+from auditor.settings.mappings import read_mappings, require_known_mappings
 from auditor.settings.nouns import Internal, Limits, RuleSettings, Settings, Vocabulary
 from auditor.settings.suppressions import read_suppressions, require_known_rule
 from auditor.settings.values import NONE, read_confidence, read_date, shown
@@ -44,6 +45,8 @@ def resolve(
     if origins["strict"] == "default" and environment.get("CI", "").lower() not in {"", "0", "false"}:
         values["strict"], origins["strict"] = True, "default where CI is set"
     _require_one_meaning(values, origins)
+    mappings = MappingProxyType(dict(read_mappings(content)))
+    require_known_mappings(cast("tuple[str, ...]", values["use_mappings"]), mappings, origins["use_mappings"])
     rules = dict(_rules(content, values["fail_on"], origins, path))
     for rule_id, level in table_of(flags.get("rules")).items():
         known = rules.get(rule_id, RuleSettings(fail_on=None))
@@ -55,6 +58,7 @@ def resolve(
         gate=Limits(**_section("gate", values)),  # type: ignore[arg-type]  # read by ENTRIES' readers
         rules=MappingProxyType(rules),
         suppressions=tuple(read_suppressions(content, path)),
+        mappings=mappings,
         today=_read(read_date, environment[TODAY], TODAY) if environment.get(TODAY) else None,
         origins=MappingProxyType(origins),
         file=path,
