@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test golden docs bench bench-quick accuracy build
+.PHONY: help check format test golden docs bench bench-quick bench-formats accuracy build
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,11 +27,14 @@ golden:  ## rewrite the golden files; read the diff like code
 docs:  ## write the pages and tables that the code itself knows
 	$(PYTHON) docs/generate.py
 
-bench:  ## measure CPU, memory and scaling on a million spans (minutes)
+bench:  ## measure CPU, memory and scaling on a million spans, and what each format costs (minutes)
 	$(PYTHON) bench/run.py
 
 bench-quick:  ## the same on a hundred thousand spans
 	$(PYTHON) bench/run.py --quick
+
+bench-formats:  ## measure only what a call costs in each format, beside OTLP JSON
+	$(PYTHON) bench/formats.py
 
 accuracy:  ## measure rules, joins, calls and tokens on the labelled corpus
 	$(PYTHON) fixtures/lab/accuracy.py --write

@@ -33,9 +33,8 @@ HERE = Path(__file__).resolve().parent
 GOAL = 2.0
 BASE = "otlp-json"
 HEADING = "## What a call costs in each format"
+SPANS = 100_000
 WARM_SPANS = 1000
-STEADY_RUNS = 2
-"""Runs of the base in each round, before all others and after them."""
 
 
 @dataclass(slots=True)
@@ -191,7 +190,7 @@ def main() -> int:
     if unknown := set(given.forms) - set(WRITTEN):
         parser.error(f"no such format: {', '.join(sorted(unknown))}; there are {', '.join(WRITTEN)}")
     rounds = given.rounds or (3 if given.quick else 5)
-    spans = given.spans or (30_000 if given.quick else 100_000)
+    spans = given.spans or (30_000 if given.quick else SPANS)
     costs = measured(given.data.resolve(), spans, rounds, given.forms or WRITTEN)
     text = section(costs, spans=spans, rounds=rounds, command="python bench/formats.py", day=given.date)
     print(text)

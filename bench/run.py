@@ -10,7 +10,6 @@ memory and the answers themselves without any slack.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -24,11 +23,11 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import formats
+from inputs import CPU_SLACK, PAGE, generated, say, truth_path
 from measure import Case, Figures, environment, interleaved
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
-CPU_SLACK = 1.3
 
 FLOOR_LINES = "import sys, orjson\nfor line in open(sys.argv[1], 'rb'):\n    orjson.loads(line)"
 FLOOR_DOCUMENT = "import sys, orjson\norjson.loads(open(sys.argv[1], 'rb').read())"
@@ -118,39 +117,6 @@ class Exports:
     document: Path
     rows: Path
     small: Path
-
-
-def generated(folder: Path, name: str, form: str, spans: int) -> Path:
-    """Give a generated export, made on first use and again whenever the generator has changed."""
-    sources = sorted(path for path in HERE.glob("*.py") if path.name not in {"run.py", "measure.py"})
-    edition = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    path = folder / edition / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _say(f"generating {name} ({spans:,} records)")
-        fresh = path.with_name("fresh-" + name)
-        make = [
-            sys.executable,
-            str(HERE / "generate.py"),
-            "--spans",
-            str(spans),
-            "--form",
-            form,
-            "--out",
-            str(fresh),
-        ]
-        subprocess.run(make, check=True)
-        fresh.with_name(fresh.name + ".truth.json").replace(_truth_path(path))
-        fresh.replace(path)
-    return path
-
-
-def _truth_path(export: Path) -> Path:
-    return export.with_name(export.name + ".truth.json")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def columns(path: Path) -> list[Result]:
@@ -302,7 +268,7 @@ def main() -> int:
     def python(program: str, *rest: Path) -> tuple[str, ...]:
         return (sys.executable, "-c", program, *map(str, rest))
 
-    _say(f"measuring, {rounds} rounds")
+    say(f"measuring, {rounds} rounds")
     figures = Figures(
         interleaved(
             [
@@ -324,17 +290,23 @@ def main() -> int:
     results = measured(figures, figures.peak("audit 1,000 spans"), figures.peak("import orjson"))
     results[1:1] = columns(exports.lines)
     subprocess.run(audited(exports.lines), check=True, cwd=folder, env=environment(), stdout=subprocess.DEVNULL)
-    checks = answers(report, _truth_path(exports.lines))
+    checks = answers(report, truth_path(exports.lines))
 
     text = page(results, checks, spans=spans, rounds=rounds, day=given.date, quick=given.quick)
+    costs: list[formats.Cost] = []
+    if not given.quick:
+        costs = formats.measured(folder, formats.SPANS, rounds)
+        command = "make bench"
+        text += "\n" + formats.section(costs, spans=formats.SPANS, rounds=rounds, command=command, day=given.date)
     print(text)
     out = given.out or (None if given.quick else PAGE)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     missed = [result.what for result in results if result.missed] + [check.what for check in checks if check.missed]
+    missed += [f"{cost.form}, CPU of a call" for cost in costs if cost.misses(costs[0])]
     for what in missed:
-        _say(f"missed: {what}")
+        say(f"missed: {what}")
     return 1 if missed else 0
 
 

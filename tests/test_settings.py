@@ -83,6 +83,10 @@ def test_flag_beats_variable_beats_file_beats_default(here: Path) -> None:
     assert settings.origins["gate.max_unpriced"] == "default"
 
 
+MAPPINGS = '[mapping.one.fields]\nmodel = "m"\n[mapping.two.fields]\nmodel = "m"\n'
+"""What a setting can name that has to be there."""
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.key)
 def test_every_setting_can_be_given_by_variable_and_by_file_as_it_is_shown(entry: Any, here: Path) -> None:
     other: dict[object, object] = {True: False, False: True, "call": "request", "computed": "reported"}
@@ -95,6 +99,7 @@ def test_every_setting_can_be_given_by_variable_and_by_file_as_it_is_shown(entry
     kind = "Path" if entry.key in {"pricing", "baseline"} else type(entry.default).__name__
     given = str(other.get(entry.default, text.get(kind)))
 
+    written(here, MAPPINGS)
     by_variable = resolve(environment={entry.variable: given})
     value = dict(_values(by_variable))[entry.key]
     assert value != entry.default
@@ -102,7 +107,7 @@ def test_every_setting_can_be_given_by_variable_and_by_file_as_it_is_shown(entry
 
     section, _, name = entry.key.rpartition(".")
     head = f"[{section}]\n" if section else ""
-    written(here, f"{head}{name} = {entry.to_toml(value)}\n")
+    written(here, f"{head}{name} = {entry.to_toml(value)}\n{MAPPINGS}")
     assert dict(_values(resolve()))[entry.key] == value
 
 
@@ -134,7 +139,7 @@ def test_schema_and_entries_name_the_same_keys() -> None:
     properties: Any = schema()["properties"]
     keys = set()
     for name, part in properties.items():
-        if name in {"rules", "suppress"}:
+        if name in {"rules", "suppress", "mapping"}:
             continue
         inner = part.get("properties")
         keys |= {f"{name}.{leaf}" for leaf in inner} if inner else {name}

@@ -39,8 +39,6 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
     path = case.path
     if not case.is_unattributed or case.batch:
         return None
-    if case.is_row and not path.knew_tenant:
-        return _in_a_log(case, survey)
     if path.knew_tenant:
         return _inside_one_trace(case)
     if case.linked or path.has(Role.CONSUMER):
@@ -67,7 +65,7 @@ def diagnose(case: Case, survey: Survey) -> Diagnosis | None:
             ),
             remedy=fitting(REMEDIES, path.top),
         )
-    return None
+    return _in_a_log(case, survey) if case.is_row else None
 
 
 def _in_a_log(case: Case, survey: Survey) -> Diagnosis | None:

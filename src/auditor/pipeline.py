@@ -129,9 +129,7 @@ def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | No
     judging = _judging(settings)
     report, problem = None, ""
     with _without_garbage_collection():
-        loaded = load(
-            paths, _lexicon(settings), progress=progress, may_all_fail=True, mappings=settings.used_mappings
-        )
+        loaded = load(paths, _lexicon(settings), progress=progress, may_all_fail=True, mappings=settings.used_mappings)
         try:
             report = _audit(loaded, rules, book, settings, judging).report
         except InputError as error:
@@ -369,7 +367,8 @@ def _nothing_found(loaded: Loaded) -> str:
     reason = f"{first.path}:{first.rejections[0].line}: {first.rejections[0].reason}" if first else ""
     spans = loaded.spans_read
     broken = f", {rejected} records rejected ({reason})" if rejected else ""
-    return f"{names}{more}: no model call among {spans} spans{broken}"
+    noted = next((f" ({note})" for entry in loaded.inputs for note in entry.notes), "")
+    return f"{names}{more}: no model call among {spans} spans{broken}{noted}"
 
 
 def _usage_status(table: SpanTable, grouped: Calls, usage: Usage) -> U8:

@@ -149,6 +149,27 @@ def test_json_over_http_counts(record: Recording, home: Path) -> None:
     assert (totals["calls"], totals["direct"]["calls"], totals["internal"]["calls"]) == (3, 2, 1)
 
 
+@pytest.mark.parametrize(("variables", "code"), [({"CI": "true"}, 4), ({}, 0)], ids=["CI", "elsewhere"])
+def test_traces_that_could_not_be_taken_do_not_pass_in_ci(
+    record: Recording, home: Path, variables: dict[str, str], code: int
+) -> None:
+    (home / "send.py").write_text(
+        "import os, urllib.error, urllib.request\n"
+        "url = os.environ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT']\n"
+        "try:\n"
+        "    urllib.request.urlopen(urllib.request.Request(url, b'{', {'Content-Type': 'application/json'}))\n"
+        "except urllib.error.HTTPError as error:\n"
+        "    assert error.code == 400\n"
+    )
+
+    done = record(
+        "-q", "--", "sh", "-c", f"{shlex.quote(sys.executable)} send.py; {shlex.join(shop(0, 0))}", **variables
+    )
+
+    assert done.code == code
+    assert done.err == ("audit: 1 request with traces refused, too large or no OTLP: these traces are in no figure\n")
+
+
 def test_a_command_that_sends_nothing_passes_nothing(record: Recording) -> None:
     done = record("--", "true")
 

@@ -72,6 +72,8 @@ CHANGES: dict[str, list[Any]] = {
     "metadata": [
         {"spend_logs_metadata": {"tenant_id": "acme"}},
         {"spend_logs_metadata": {"tenant_id": "unknown"}},
+        {"requester_metadata": {}},
+        {"requester_metadata": {"tenant_id": "acme"}},
         {"requester_custom_headers": {"X-Tenant-Id": "acme"}, "user_api_key_team_id": "t"},
         {"user_api_key_org_id": "o", "user_api_key_end_user_id": "u"},
         {"user_api_key_end_user_id": "u"},

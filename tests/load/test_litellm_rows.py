@@ -323,3 +323,8 @@ def test_digest_of_a_key_is_never_told(audited: Any) -> None:
     from auditor.report.json_v1 import render  # noqa: PLC0415  # only here
 
     assert KEY not in render(audited(row(), row(id="b", litellm_call_id="b")).report).decode()
+
+
+@pytest.mark.parametrize("cost", ["1e999999999", "1e400000", "-1e999999999", "NaN", "sNaN", "inf"])
+def test_cost_of_absurd_size_is_none_and_takes_no_time(audited: Any, cost: str) -> None:
+    assert [found["cost_usd"] for found in audited(row(response_cost=cost), cost_source="reported").rows] == [None]

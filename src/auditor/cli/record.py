@@ -12,7 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from auditor.cli import console
+from auditor.cli.exits import INCOMPLETE
 from auditor.errors import AuditorError, InputError, SettingsError
+from auditor.report.wording import count
 
 if TYPE_CHECKING:
     from auditor.receive.receiver import Receiver
@@ -109,6 +111,10 @@ def record(
                 raise
             console.refuse_error(error)
             verdict = error.exit_code
+        if receiver.refused:
+            console.say(f"audit: {_refused(receiver)}: these traces are in no figure")
+            if prepared.settings.strict and not prepared.settings.exit_zero:
+                verdict = verdict or INCOMPLETE
     return code or verdict
 
 
@@ -130,11 +136,15 @@ def _require_traces(receiver: Receiver) -> None:
     if receiver.problem:
         raise SettingsError(f"the traces could not be written: {receiver.problem}")
     if not receiver.requests:
-        refused = f" ({receiver.refused} requests were no OTLP traces)" if receiver.refused else ""
+        refused = f" ({_refused(receiver)})" if receiver.refused else ""
         raise InputError(
             f"the command sent no traces{refused}",
             hint="it has to set up an OpenTelemetry SDK whose OTLP/HTTP exporter obeys OTEL_EXPORTER_OTLP_ENDPOINT",
         )
+
+
+def _refused(receiver: Receiver) -> str:
+    return f"{count(receiver.refused, 'request')} with traces refused, too large or no OTLP"
 
 
 def _keep(path: Path, save: Path) -> None:

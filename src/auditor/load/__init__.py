@@ -70,8 +70,8 @@ def load(
     """Read all inputs; ``progress`` hears of bytes and spans done.
 
     A file that was found in a directory or by a pattern and cannot be read counts as rejected, and the others are
-    audited. What no format fits is read by one of ``mappings``. Raises ``InputError`` for one that was named, and when none can be read; with ``may_all_fail``, only
-    where there is no file at all.
+    audited. What no format fits is read by one of ``mappings``. Raises ``InputError`` for one that was named, and when
+    none can be read; with ``may_all_fail``, only where there is no file at all.
     """
     loaded = Loaded()
     first_error: InputError | None = None
@@ -254,6 +254,8 @@ def _summary(
 def _notes(form: Format, builder: BatchBuilder) -> Iterator[str]:
     if form.caution:
         yield form.caution
+    if builder.log_requests and not builder.spans_done:
+        yield "OTLP logs, of which none tells of a model call: export the traces"
     if form.cap and form.cap in (builder.records, builder.spans_done):
         yield f"{form.cap:,} rows, at which such exports are cut off: there may be more calls"
 

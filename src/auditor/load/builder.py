@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from hashlib import blake2b
 from heapq import heappush, heappushpop
 from itertools import chain
@@ -185,6 +185,8 @@ class BatchBuilder:
         self.corrupt_counts = 0
         self.dropped_copies = 0
         self.records = 0
+        self.log_requests = 0
+        """Records that are OTLP logs, of which only those are read that tell of a model call."""
         self.names: dict[int, str] = {}
         self.marks: list[tuple[int, int, int]] = []
         self.sample: list[tuple[int, int, SampledSpan]] = []
@@ -684,12 +686,8 @@ class BatchBuilder:
 
     def mark(self, line: int, byte: int) -> None:
         """Note that the rows from here on come from the record at this position."""
-        self.mark_rows(line, byte)
-        self.records += 1
-
-    def mark_rows(self, line: int, byte: int) -> None:
-        """Note the position of the next rows, whose record was counted before."""
         self.marks.append((self.next_row, line, byte))
+        self.records += 1
 
     def position_of(self, row: int) -> tuple[int, int]:
         """Line and byte of the record that a row came from."""
@@ -1026,8 +1024,10 @@ def pico_of(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        pico = int((Decimal(str(value)) * 10**12).to_integral_value())
-    except (InvalidOperation, ValueError, OverflowError):
+        cost = Decimal(str(value))
+        # Compared before it is scaled: written with an exponent, a number may have millions of digits.
+        pico = int((cost * 10**12).to_integral_value()) if 0 <= cost < 1 << 62 else -1
+    except (ArithmeticError, ValueError):
         return None
     return pico if 0 <= pico < 1 << 62 else None
 

@@ -168,7 +168,8 @@ class TableSpans:
         self.writer = SpanWriter(builder)
         self.codes = builder.lexicon.span_codes
         self._resources: dict[Hashable, ResourceFacts] = {}
-        self._texts: dict[str, dict[str, KeyValue]] = {}
+        self.texts: dict[str, dict[str, KeyValue]] = {key: {} for key in self.codes}
+        """By known key, the attributes of texts that were seen."""
         self._remembered = 0
 
     def resource(self, service: str, raw: bytes) -> ResourceFacts:
@@ -192,16 +193,11 @@ class TableSpans:
         return facts
 
     def attribute(self, key: str, text: str) -> KeyValue:
-        """An attribute with a text; short texts are remembered, for they repeat."""
-        texts = self._texts.get(key)
-        if texts is None:
-            texts = self._texts[key] = {}
-        found = texts.get(text)
-        if found is None:
-            found = KeyValue(key, raw_of(text))
-            if len(text) <= CACHED_TEXT and self._remembered < CACHED_TEXTS:
-                self._remembered += 1
-                texts[text] = found
+        """A known attribute with a text that was not seen before; short ones are remembered, for they repeat."""
+        found = KeyValue(key, raw_of(text))
+        if len(text) <= CACHED_TEXT and self._remembered < CACHED_TEXTS:
+            self._remembered += 1
+            self.texts[key][text] = found
         return found
 
     def known(self, pairs: Iterable[tuple[str, msgspec.Raw]], span: str) -> list[KeyValue]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from auditor.load.builder import BatchBuilder
+from auditor.load.builder import BatchBuilder, ResourceFacts
 from auditor.load.clickhouse import NEEDED, TableSpans, duration_of, links_of, nanoseconds_of, object_of
 from auditor.load.otlp_types import KeyValue
 from auditor.load.otlp_values import ABSENT
@@ -20,6 +20,8 @@ from auditor.model.spans import I64
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ENTRY_BYTES = 8
+"""Of the numbers of a key and a value."""
 LAYOUT = Layout(
     name="otel_traces",
     telling=frozenset({"TraceId", "SpanId", "SpanAttributes", "SpanKind", "ResourceAttributes"}),
@@ -38,7 +40,6 @@ class ClickHouseParquetReader:
 
     def __init__(self, builder: BatchBuilder) -> None:
         self._spans = TableSpans(builder)
-        self._known: pa.Array | None = None
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -54,7 +55,6 @@ class ClickHouseParquetReader:
         spans.writer.builder.records += count - 1
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         durations = columns["Duration"].to_pylist() if "Duration" in columns else [None] * count
-        resources = _Entries(columns.get("ResourceAttributes"), count)
         services = _texts(columns.get("ServiceName"), count)
         ids = _texts(columns["SpanId"], count)
         rows = zip(
@@ -64,7 +64,7 @@ class ClickHouseParquetReader:
             ),
             _moments(columns["Timestamp"]),
             map(duration_of, durations),
-            (spans.resource_of(service, *resources.at(row)) for row, service in enumerate(services)),
+            self._resources(columns.get("ResourceAttributes"), services),
             self._attributes(columns["SpanAttributes"], ids),
             self._events(columns, count),
             _links(columns, count),
@@ -73,31 +73,48 @@ class ClickHouseParquetReader:
         for row in rows:
             spans.add(*row)
 
+    def _resources(self, column: Any, services: Sequence[str]) -> Iterator[ResourceFacts]:
+        """The resource of each row; of a piece, the same one is read once."""
+        entries = _Entries(column, len(services))
+        seen: dict[tuple[str, bytes], ResourceFacts] = {}
+        for row, service in enumerate(services):
+            named = service, entries.mark_of(row)
+            facts = seen.get(named)
+            if facts is None:
+                facts = seen[named] = self._spans.resource_of(service, *entries.at(row))
+            yield facts
+
     def _attributes(self, column: Any, ids: Sequence[str]) -> Iterator[list[KeyValue]]:
         """Known attributes of each row; of the rows that belong to the sample, short ones of other keys too."""
         import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.compute as pc  # noqa: PLC0415
 
         spans = self._spans
         if not pa.types.is_map(column.type):
             for value in column.to_pylist():
                 yield spans.of_object(object_of(value))
             return
-        if self._known is None:
-            self._known = pa.array(list(spans.codes), pa.string())
-        keys, values = _as_text(column.keys), _as_text(column.items)
-        keep = pc.is_in(keys, value_set=self._known)
+        numbered, values = _as_text(column.keys).dictionary_encode(), _as_text(column.items)
+        names, numbers = numbered.dictionary.to_pylist(), numbered.indices.to_numpy()
+        used, told = spans.writer.used, spans.writer.told
+        is_known = np.array([name in spans.codes for name in names], bool)[numbers]
+        may_tell = np.array([told[name] and name not in spans.codes for name in names], bool)[numbers]
         given = column.offsets.to_numpy()
-        offsets = _after(given, keep.to_numpy(zero_copy_only=False))
-        kept_keys, kept_values = keys.filter(keep).to_pylist(), values.filter(keep).to_pylist()
-        attribute, wants_sample = spans.attribute, spans.writer.builder.wants_sample
+        offsets, others = _after(given, is_known), _after(given, may_tell)
+        at = np.flatnonzero(may_tell)
+        seen_of, attribute = spans.texts, spans.attribute
+        found = [
+            seen_of[names[number]].get(text) or attribute(names[number], text or "")
+            for number, text in zip(
+                numbers[is_known].tolist(), values.filter(pa.array(is_known)).to_pylist(), strict=True
+            )
+        ]
         for row, (start, end) in enumerate(pairwise(offsets)):
-            found = [attribute(kept_keys[at], kept_values[at] or "") for at in range(start, end)]
-            if wants_sample(ids[row]):
-                here = slice(given[row], given[row + 1])
-                pairs = zip(keys[here].to_pylist(), values[here].to_pylist(), strict=True)
-                found += attributes_of(((key, value) for key, value in pairs if key not in spans.codes), {})
-            yield found
+            here = at[others[row] : others[row + 1]]
+            if not len(here) or spans.writer.uses(ids[row]) is used:
+                yield found[start:end]
+            else:
+                unknown = zip((names[number] for number in numbers[here]), values.take(here).to_pylist(), strict=True)
+                yield found[start:end] + attributes_of(unknown, {})
 
     def _events(self, columns: dict[str, Any], count: int) -> list[msgspec.Raw]:
         names, attributes = columns.get("Events.Name"), columns.get("Events.Attributes")
@@ -123,23 +140,34 @@ class _Entries:
 
         self._rows: list[dict[str, Any]] | None = None
         self._offsets: Sequence[int] = [0] * (count + 1)
-        self._keys: list[str] = []
-        self._values: list[str] = []
+        self._marks = b""
         if column is None:
             return
         if not pa.types.is_map(column.type):
             self._rows = [object_of(value) for value in column.to_pylist()]
             return
         self._offsets = column.offsets.to_pylist()
-        self._keys, self._values = _as_text(column.keys).to_pylist(), _as_text(column.items).to_pylist()
+        keys, values = (_as_text(part).dictionary_encode() for part in (column.keys, column.items))
+        self._keys, self._values = keys, values
+        numbers = np.empty((len(keys), 2), np.int32)
+        numbers[:, 0], numbers[:, 1] = (part.indices.fill_null(-1).to_numpy() for part in (keys, values))
+        self._marks = numbers.tobytes()
+
+    def mark_of(self, row: int) -> bytes:
+        """The same for rows of this column with the same entries."""
+        if self._rows is not None:
+            return repr(self._rows[row]).encode("utf-8", "surrogatepass")
+        return self._marks[ENTRY_BYTES * self._offsets[row] : ENTRY_BYTES * self._offsets[row + 1]]
 
     def at(self, row: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Keys and values of a row."""
         if self._rows is not None:
             texts = {key: value for key, value in self._rows[row].items() if isinstance(value, str)}
             return tuple(texts), tuple(texts.values())
-        start, end = self._offsets[row], self._offsets[row + 1]
-        return tuple(self._keys[start:end]), tuple(self._values[start:end])
+        here = slice(self._offsets[row], self._offsets[row + 1])
+        if here.start == here.stop:
+            return (), ()
+        return tuple(self._keys[here].to_pylist()), tuple(self._values[here].to_pylist())
 
 
 def _after(offsets: I64, keep: Any) -> list[int]:

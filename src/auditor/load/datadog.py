@@ -69,6 +69,7 @@ class Answer(msgspec.Struct, gc=False):
 
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _span = msgspec.json.Decoder(ApmSpan)
+_trace = msgspec.json.Decoder(list[ApmSpan])
 _answer = msgspec.json.Decoder(Answer)
 _found = msgspec.json.Decoder(Found)
 
@@ -105,12 +106,22 @@ class DatadogReader:
                 self._read_object(record)
 
     def _read_list(self, raws: Sequence[msgspec.Raw]) -> None:
-        loose = [raw for raw in raws if not _opens_list(raw)]
-        if loose:
-            self._read_trace(loose, "spans")
+        loose = []
+        traces = []
         for number, raw in enumerate(raws):
             if _opens_list(raw):
+                traces.append((number, raw))
+            else:
+                loose.append(raw)
+        if loose:
+            self._read_trace(loose, "spans")
+        for number, raw in traces:
+            try:
+                spans = _trace.decode(raw)
+            except msgspec.ValidationError:
                 self._read_trace(_list.decode(raw), f"traces[{number}]")
+            else:
+                self._add_all(spans)
 
     def _read_object(self, record: bytes | memoryview) -> None:
         try:
@@ -291,4 +302,4 @@ def _decoded(data: bytes) -> str:
 
 
 def _opens_list(raw: msgspec.Raw) -> bool:
-    return bytes(raw).lstrip()[:1] == b"["
+    return bytes(memoryview(raw)[:1]) == b"["

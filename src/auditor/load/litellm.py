@@ -551,7 +551,7 @@ class LiteLLMReader:
 
     def _learn_who(self, key: tuple[Any, ...], payload: Payload) -> Who:
         metadata = {
-            name: json_value(value) if isinstance(value, Raw) and value != EMPTY else value
+            name: value if not isinstance(value, Raw) else json_value(value) if value != EMPTY else None
             for name in (*_TENANT_OBJECTS, *_TENANT_FIELDS)
             for value in [getattr(payload.metadata, name)]
         }

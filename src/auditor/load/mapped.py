@@ -33,6 +33,8 @@ from auditor.model.lexicon import Operation
 from auditor.model.mapping import COST_UNITS, COUNTS, FLAGS, ISO, LENGTH_UNITS, TEXTS, SourceMapping
 
 MAX_PICO = 1 << 62
+TELLING = frozenset({*COUNTS, "model", "response_model", "cost"})
+"""Concepts of which a call has one, where the mapping does not say what is a call."""
 AT_LEAST = ">="
 """Before a number in the place of a value: the number or more."""
 NAMESPACE = "tenant"
@@ -80,14 +82,15 @@ class _Record:
     def __init__(self, entry: dict[str, Any], mapping: SourceMapping) -> None:
         self.entry = entry
         self._mapping = mapping
-        self.has_any = False
+        self.told: set[str] = set()
+        """Concepts that have a value in the record itself."""
 
     def first(self, concept: str) -> tuple[str, Any]:
         """Path and value of a concept: the first that is there, else the constant without a path."""
         for path in self._mapping.fields.get(concept, ()):
             value = value_at(self.entry, path)
             if value is not None and value != "":
-                self.has_any = True
+                self.told.add(concept)
                 return path, value
         constant = self._mapping.constants.get(concept)
         return "", constant
@@ -112,8 +115,9 @@ class _Record:
             return None
         try:
             number = Decimal(str(value)) if not isinstance(value, bool) else Decimal("nan")
-            scaled = int((number * unit).to_integral_value())
-        except (InvalidOperation, ValueError, OverflowError):
+            # Compared before it is scaled: written with an exponent, a number may have millions of digits.
+            scaled = int((number * unit).to_integral_value()) if 0 <= number < limit else -1
+        except (ArithmeticError, ValueError):
             scaled = -1
         if not 0 <= scaled < limit:
             raise _WrongValueError(f"{path or concept} is no {what}")
@@ -142,12 +146,15 @@ def _row(record: _Record, mapping: SourceMapping) -> Told:
     start, end = record.moment("time"), record.moment("end")
     length = record.number("duration", LENGTH_UNITS[mapping.duration_unit], LAST_NS, "duration") or 0
     tenant = record.first("tenant")
-    if not record.has_any:
+    if not record.told:
         return f"none of the fields that the mapping {mapping.name} names is in it"
-    name = record.text("operation")
+    if not mapping.billable and not record.told & TELLING:
+        return "neither model nor tokens nor cost in it; what is no call, the mapping's table billable can tell"
+    path, name = record.first("operation")
+    name = text_of(name)
     operation = _OPERATIONS.get(mapping.operations.get(name.lower(), name.lower()))
     if operation is None:
-        return f"operation {name[:40]!r} is in no entry of the mapping's operations"
+        return f"{path or 'operation'} has a name that is in no entry of the mapping's operations"
     if operation is Operation.POLL:
         return None
     return Row(

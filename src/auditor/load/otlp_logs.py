@@ -132,6 +132,7 @@ class LogReader:
         """Read one request; raises ``msgspec.DecodeError`` when it is not JSON."""
         builder = self._builder
         builder.mark(line, byte)
+        builder.log_requests += 1
         try:
             parts = _request.decode(record).resourceLogs
         except msgspec.ValidationError as error:

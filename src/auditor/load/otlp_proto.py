@@ -24,10 +24,10 @@ from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, JSON_VALUES
 from auditor.load.plain_values import is_short, raw_of
 from auditor.load.sources import ZSTD, BrokenFrameError, Opened, Record, extra
+from auditor.load.span_writer import Uses
 
 if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-    from opentelemetry.proto.common.v1.common_pb2 import KeyValue as ProtoKeyValue
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
@@ -178,6 +178,8 @@ class OtlpProtoReader:
         self._spans = SpanReader(builder, values=JSON_VALUES)
         self._known: dict[str, dict[str, KeyValue]] = {key: {} for key in builder.lexicon.span_codes}
         """By known key, the attributes of texts that were seen."""
+        self._used = Uses(builder.lexicon, with_unknown=False)
+        self._told = Uses(builder.lexicon, with_unknown=True)
         self._resources: dict[bytes, ResourceFacts] = {}
         self._remembered = 0
         self._decode_error = DecodeError
@@ -249,18 +251,21 @@ class OtlpProtoReader:
     def _converted(self, spans: Iterable[ProtoSpan]) -> Iterator[Span]:
         """Turn spans into what the span reader takes; between pieces a full builder is emptied."""
         builder, known_of, convert = self._builder, self._known.get, self._attribute
+        used, told = self._used, self._told
         for number, span in enumerate(spans, 1):
             # This loop is what reading protobuf costs: it calls nothing that it can avoid.
             attributes = []
+            span_id = span.span_id.hex()
+            uses = used if span_id > builder.sample_mark else told
             for pair in span.attributes:
                 key = pair.key
-                known = known_of(key)
-                if known is not None:
+                if uses[key]:
                     value = pair.value
-                    attributes.append(known.get(value.string_value) or convert(key, value))
-            span_id = span.span_id.hex()
-            if builder.wants_sample(span_id):
-                attributes += self._unknown(span.attributes)
+                    known = known_of(key)
+                    if known is not None:
+                        attributes.append(known.get(value.string_value) or convert(key, value))
+                    elif is_short(plain := _python(value)):
+                        attributes.append(KeyValue(key, raw_of(plain)))
             start, end = span.start_time_unix_nano, span.end_time_unix_nano
             yield Span(
                 span.trace_id.hex(),
@@ -287,14 +292,6 @@ class OtlpProtoReader:
             self._remembered += 1
             self._known[key][text] = found
         return found
-
-    def _unknown(self, pairs: Iterable[ProtoKeyValue]) -> list[KeyValue]:
-        """Short values of other keys, for the sample."""
-        return [
-            KeyValue(pair.key, raw_of(value))
-            for pair in pairs
-            if pair.key not in self._known and is_short(value := _python(pair.value))
-        ]
 
     def _events(self, events: Iterable[ProtoSpan.Event]) -> msgspec.Raw:
         """Names, and the known attributes: the others hold prompts."""

@@ -144,7 +144,7 @@ def decode_json_scalars(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
         values = _json_scalars.decode(b"[" + b",".join(raws) + b"]")
     except UNDECODABLE:
         return None
-    return [PlainValue(stringValue=entry) if isinstance(entry, str) else PlainValue(intValue=entry) for entry in values]
+    return [PlainValue(entry) if isinstance(entry, str) else PlainValue(None, entry) for entry in values]
 
 
 OTLP_VALUES = Values(decode_value, decode_plain_values)

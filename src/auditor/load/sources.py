@@ -490,6 +490,11 @@ def _read_up_to(stream: ByteStream, size: int) -> bytes:
     return b"".join(parts)
 
 
+_BRACKET_OF_LINE = re.compile(rb"\n[{}\[\]]")
+_BETWEEN = re.compile(rb"\}\s*+(?=\{|\Z)")
+OPENING = ord("{")
+
+
 def _end_of_blank(data: bytes | bytearray | memoryview, start: int) -> int:
     found = _BLANK.match(data, start)
     return found.end() if found else start
@@ -497,8 +502,11 @@ def _end_of_blank(data: bytes | bytearray | memoryview, start: int) -> int:
 
 def _is_complete(record: bytes | bytearray | memoryview, exactly: bool) -> bool:
     """Say whether a line can be a whole JSON value: cheap for the usual line, exact where it matters."""
-    tail = bytes(record[-64:]).rstrip()
     head = bytes(record[:64])
+    if head in {b"{", b"["}:
+        # The first line of a value that was printed over many.
+        return False
+    tail = bytes(record[-64:]).rstrip()
     if not exactly and tail.endswith((b"}", b"]")) and head.startswith((b"{", b"[")) and len(record) > 8:
         return True
     try:
@@ -534,10 +542,17 @@ def _give_back(mapped: mmap.mmap, start: int, end: int) -> int:
 
 
 def _newlines(record: memoryview) -> int:
+    if len(record) <= CHUNK:
+        return bytes(record).count(b"\n")
     return sum(bytes(record[at : at + CHUNK]).count(b"\n") for at in range(0, len(record), CHUNK))
 
 
 def _end_of_value(view: memoryview, start: int) -> int:
+    # Of an object printed over many lines, the end is the first bracket at the begin of a line, if an object follows:
+    # inside of a value nothing else than a comma or a bracket does.
+    bracket = _BRACKET_OF_LINE.search(view, start)
+    if bracket and view[start] == OPENING and (between := _BETWEEN.match(view, bracket.start() + 1)):
+        return between.end()
     end = _try_end(view, start)
     return _next_opening(view, start) if end is None else end
 

@@ -156,10 +156,11 @@ class SpanWriter:
     def _placed(self, groups: Iterable[tuple[int, int, ResourceFacts, str, list[Span]]]) -> Iterator[Group]:
         """Groups, with a note of where the rows come from that they are about to become."""
         builder, reader = self.builder, self._reader
+        marks, ids = builder.marks, builder.span_hex
         at = -1
         for line, byte, resource, scope, spans in groups:
             if byte != at or line != reader.line:
-                builder.mark_rows(line, byte)
+                marks.append((builder.packed + len(ids), line, byte))
                 reader.line, at = line, byte
             yield resource, scope, spans
 

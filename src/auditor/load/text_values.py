@@ -40,11 +40,11 @@ def decode_text_scalars(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
         if isinstance(value, str):
             if value[:1] == "[":
                 return None
-            found.append(PlainValue(stringValue=value))
+            found.append(PlainValue(value))
         elif isinstance(value, int):
-            found.append(PlainValue(intValue=value))
+            found.append(PlainValue(None, value))
         elif value.is_integer():
-            found.append(PlainValue(intValue=int(value)))
+            found.append(PlainValue(None, int(value)))
         else:
             return None
     return found

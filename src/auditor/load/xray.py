@@ -22,10 +22,12 @@ from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
 from auditor.load.plain_values import raw_of
 from auditor.load.span_writer import (
+    CACHED_RESOURCES,
     KINDS,
     LOCAL_PARENT,
     REMOTE_PARENT,
     SpanWriter,
+    Uses,
     held,
     hex_id,
     plain_reason,
@@ -165,6 +167,7 @@ class XRayReader:
     def __init__(self, builder: BatchBuilder) -> None:
         self._spans = SpanWriter(builder)
         self._services: dict[tuple[str, str], ResourceFacts] = {}
+        self._resources: dict[tuple[str | bytes | None, ...], ResourceFacts] = {}
         self._waiting: list[Waiting] = []
         self._position = (0, 0)
         codes = builder.lexicon.span_codes
@@ -203,7 +206,10 @@ class XRayReader:
         unknown = self._spans.resource(*UNKNOWN_RESOURCE)
         for entry in self._waiting:
             way = []
-            at = _ids(entry.span)
+            at = own = _ids(entry.span)
+            above = self._services.get((own[0], entry.span.parentSpanId))
+            if above is not None:
+                self._services.setdefault(own, above)
             while at in parents and at not in self._services:
                 way.append(at)
                 # Taken out, so that subsegments that lie inside each other end the way.
@@ -238,17 +244,22 @@ class XRayReader:
             ]
 
     def _add(self, segment: Segment, above: Above | None) -> Above:
-        own, of_resource = _metadata(segment.metadata)
         trace = above.trace if above else _trace_hex(segment.trace_id or "")
         span_id = hex_id(segment.id or "", 8)
         parent = above.parent if above else hex_id(segment.parent_id, 8) if segment.parent_id else NO_PARENT
         is_alone = above is None and segment.type == "subsegment"
         is_segment = above is None and not is_alone
+        # The record of one that came alone is let go before the span is read: its values are copied.
         start = nanoseconds(segment.start_time, SECOND)
         ended = start and not segment.in_progress and segment.end_time is not None
+        uses = self._spans.uses(span_id)
+        own, of_resource = _metadata(segment.metadata, uses)
         for key, value in (segment.annotations or {}).items():
-            own[self._annotated.get(key, key)] = value
-        own |= _of_fields(segment, is_segment=is_segment)
+            known = self._annotated.get(key, key)
+            if uses[known]:
+                own[known] = value
+        if segment.user or segment.http is not None:
+            own |= _of_fields(segment, is_segment=is_segment)
         span = Span(
             traceId=trace,
             spanId=span_id,
@@ -258,13 +269,11 @@ class XRayReader:
             kind=_kind(segment, is_segment=is_segment),
             startTimeUnixNano=start,
             endTimeUnixNano=nanoseconds(segment.end_time, SECOND) if ended else 0,
-            attributes=self._spans.attributes(own, span_id),
+            attributes=[KeyValue(key, value.copy() if is_alone else value) for key, value in own.items()],
             links=_links(segment.links),
             status=_ERROR if segment.error or segment.fault or segment.throttle else _OK,
         )
         if is_alone:
-            # The record is let go before the span is read.
-            span.attributes = [KeyValue(pair.key, msgspec.Raw(bytes(pair.value))) for pair in span.attributes]
             self._waiting.append(Waiting(self._position, span))
             return Above(trace, span_id, self._spans.resource(*UNKNOWN_RESOURCE))
         resource = above.resource if above else self._resource(segment, of_resource)
@@ -275,6 +284,15 @@ class XRayReader:
     def _resource(self, segment: Segment, metadata: Mapping[str, msgspec.Raw]) -> ResourceFacts:
         if not metadata and not len(segment.aws):
             return self._spans.resource(("service.name", segment.name or ""))
+        raws = (segment.name, bytes(segment.aws), *metadata, *map(bytes, metadata.values()))
+        facts = self._resources.get(raws)
+        if facts is None:
+            if len(self._resources) >= CACHED_RESOURCES:
+                self._resources.clear()
+            facts = self._resources[raws] = self._new_resource(segment, metadata)
+        return facts
+
+    def _new_resource(self, segment: Segment, metadata: Mapping[str, msgspec.Raw]) -> ResourceFacts:
         try:
             aws = _aws.decode(segment.aws) if len(segment.aws) else Aws()
         except msgspec.ValidationError:
@@ -319,8 +337,10 @@ def _kind(segment: Segment, *, is_segment: bool) -> int:
     return KINDS["CLIENT"] if segment.namespace in _REMOTE else KINDS["INTERNAL"]
 
 
-def _metadata(namespaces: dict[str, msgspec.Raw] | None) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
-    """The entries of all namespaces, those of ``default`` before others, and those of the resource apart."""
+def _metadata(
+    namespaces: dict[str, msgspec.Raw] | None, uses: Uses
+) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
+    """Entries of all namespaces that are asked for, those of ``default`` first, and those of the resource apart."""
     found: dict[str, msgspec.Raw] = {}
     of_resource: dict[str, msgspec.Raw] = {}
     for name, raw in sorted((namespaces or {}).items(), key=_is_other):
@@ -329,10 +349,11 @@ def _metadata(namespaces: dict[str, msgspec.Raw] | None) -> tuple[dict[str, msgs
         except msgspec.ValidationError:
             inner = {name: raw}
         for key, value in inner.items():
-            if key.startswith(_RESOURCE):
+            if uses[key]:
+                if key not in found:
+                    found[key] = value
+            elif key.startswith(_RESOURCE):
                 of_resource.setdefault(key.removeprefix(_RESOURCE), value)
-            else:
-                found.setdefault(key, value)
     return found, of_resource
 
 

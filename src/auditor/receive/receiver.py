@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 
 from auditor.load.otlp_proto import LENGTH, MAX_MESSAGE
 
-AT_ONCE = 4
+AT_ONCE = 2
 """Requests that are read at a time; others wait their turn."""
-LARGEST = min(64 << 20, MAX_MESSAGE)
-"""Bytes of a request, decompressed: SDKs send a few hundred spans at a time."""
+LARGEST = min(32 << 20, MAX_MESSAGE)
+"""Bytes of a request, decompressed: SDKs send a few hundred spans at a time, the Collector takes 20 MiB."""
 IDLE = 30.0
 """Seconds after which a connection without a request is closed."""
 _PIECE = 64 << 10
@@ -40,7 +40,7 @@ class Receiver:
         self.requests = 0
         """Requests with spans that are in the file."""
         self.refused = 0
-        """Requests that were no OTLP, or too large."""
+        """Requests for traces that were no OTLP, too large, or could not be written."""
         self.problem = ""
         """Why the file could not be written, if so."""
         self._secret = secrets.token_hex(8)
@@ -152,7 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             kind = self._taken()
         except _RefusedError as refusal:
-            self.server.receiver.refuse()
+            if self.server.receiver.is_path(self.path, _TRACES):
+                self.server.receiver.refuse()
             self.close_connection = True  # the rest of the request was not read
             self._answer(refusal.status, "text/plain", str(refusal).encode())
             return
