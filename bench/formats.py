@@ -154,8 +154,7 @@ def section(costs: Sequence[Cost], *, spans: int, rounds: int, command: str, day
             f"Written by `{command}` on {day.isoformat()}.",
             f"The same {spans:,} generated spans are written in every format (`bench/other_writers.py`) and loaded,",
             "each in a process of its own that has loaded a small export before: imports do not count.",
-            f"Medians of the CPU time of {rounds} rounds; the base is measured twice a round"
-            f" ({base.cpu / base.calls * 1e6:.0f} µs a call on the machine above).",
+            f"Medians of the CPU time of {rounds} rounds; the base is measured twice a round.",
             "The calls are the same ones, so that the ratio of the times is that of a call;",
             "products that cannot tell an HTTP request to a provider from other spans count fewer of them.",
             "",

@@ -130,7 +130,8 @@ def text(value: Any) -> str:
 
 def iso(nanoseconds: int, end: str = "Z") -> str:
     """A moment to the microsecond."""
-    return f"{datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000 % 1_000_000:06d}{end}"
+    seconds = datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC)
+    return f"{seconds:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000 % 1_000_000:06d}{end}"
 
 
 def usage(entry: Entry) -> Usage | None:

@@ -294,3 +294,16 @@ def test_prompts_do_not_reach_the_columns(tmp_path: Path) -> None:
     report = written(tmp_path, message(request(spoken)).SerializeToString())
 
     assert "nobody may see" not in repr(report)
+
+
+def test_unknown_usage_is_reported_for_every_span_and_not_for_the_sample_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.load.builder.SAMPLE_SIZE", 2)
+    calls = [call(id=f"own {number}", attributes={"gen_ai.usage.strange_tokens": 5}) for number in range(50)]
+    path = tmp_path / "spans.bin"
+    path.write_bytes(b"".join(message(request(entry)).SerializeToString() for entry in calls))
+
+    (unread,) = audit([str(path)], Settings()).report.inputs[0].unread_usage
+
+    assert (unread.key, unread.spans) == ("gen_ai.usage.strange_tokens", 50)
