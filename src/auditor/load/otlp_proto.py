@@ -23,7 +23,7 @@ from auditor.load.otlp_spans import Group, SpanReader
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, JSON_VALUES
 from auditor.load.plain_values import is_short, raw_of
-from auditor.load.sources import ZSTD, BrokenFrameError, Opened, Record, extra
+from auditor.load.sources import ZSTD, BrokenFrameError, Opened, Record
 from auditor.load.span_writer import Uses
 
 if TYPE_CHECKING:
@@ -338,7 +338,8 @@ class CollectorFileReader:
 
 def inflated(data: bytes) -> bytes:
     """Decompress one message; raises ``BrokenFrameError`` when it is damaged or larger than a message may be."""
-    zstandard = extra("zstandard", "zstd", "a compressed message", "it")
+    import zstandard  # noqa: PLC0415  # only for what is compressed so
+
     try:
         with zstandard.ZstdDecompressor(max_window_size=WINDOW).stream_reader(io.BytesIO(data)) as stream:
             found: bytes = stream.read(MAX_MESSAGE + 1)

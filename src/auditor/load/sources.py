@@ -15,7 +15,7 @@ import re
 import stat
 import sys
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -194,7 +194,7 @@ class Opened:
         if head.startswith(GZIP):
             self._stream = _Inflated(_Rejoined(head, raw), _gzip_member)
         elif head.startswith(ZSTD):
-            self._stream = _Inflated(_Rejoined(head, raw), _zstd_frame(self.source.name))
+            self._stream = _Inflated(_Rejoined(head, raw), _zstd_frame())
         elif head.startswith(BZIP2):
             self._stream = _Inflated(_Rejoined(head, raw), bz2.BZ2Decompressor)
         elif head.startswith(ZIP):
@@ -468,8 +468,11 @@ def _gzip_member() -> Any:
     return zlib.decompressobj(16 + zlib.MAX_WBITS)
 
 
-def _zstd_frame(name: str) -> Any:
-    return extra("zstandard", "zstd", name, ".zst").ZstdDecompressor(max_window_size=1 << 31).decompressobj
+def _zstd_frame() -> Callable[[], Any]:
+    import zstandard  # noqa: PLC0415  # only for what is compressed so
+
+    make: Callable[[], Any] = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj
+    return make
 
 
 def extra(module: str, name: str, source: str, what: str) -> Any:
