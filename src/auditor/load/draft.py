@@ -20,7 +20,8 @@ import orjson
 from auditor.errors import InputError
 from auditor.load.builder import count_of, flag_of, text_of
 from auditor.load.csv_rows import csv_records, header_of
-from auditor.load.rows import WRAPPERS, ns_of_iso, object_of
+from auditor.load.row_values import ns_of_iso, object_of
+from auditor.load.rows import WRAPPERS
 from auditor.load.sources import Opened, Source
 from auditor.model.mapping import ISO, SourceMapping
 

@@ -18,8 +18,8 @@ from zlib import crc32
 import msgspec
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, count_of, flag_of, pico_of, text_of
+from auditor.load.row_values import LAST_NS, at, hex_id, ns_of_iso, ns_of_seconds, object_of, prefix_of
 from auditor.load.rows import (
-    LAST_NS,
     LEAST_NS,
     NOT_A_ROW,
     Counts,
@@ -27,14 +27,8 @@ from auditor.load.rows import (
     RowReader,
     RowWriter,
     Told,
-    at,
     has_keys,
-    hex_id,
     json_value,
-    ns_of_iso,
-    ns_of_seconds,
-    object_of,
-    prefix_of,
     rows_in,
 )
 from auditor.model.lexicon import Lexicon, Operation

@@ -14,20 +14,8 @@ from typing import Any
 
 from auditor.load.builder import BatchBuilder, count_of, flag_of, text_of
 from auditor.load.csv_rows import csv_records, header_of
-from auditor.load.rows import (
-    LAST_NS,
-    NOT_A_ROW,
-    Counts,
-    Row,
-    RowWriter,
-    Told,
-    digest_of,
-    json_value,
-    list_of,
-    ns_of_iso,
-    object_of,
-    rows_in,
-)
+from auditor.load.row_values import LAST_NS, digest_of, list_of, ns_of_iso, object_of
+from auditor.load.rows import NOT_A_ROW, Counts, Row, RowWriter, Told, json_value, rows_in
 from auditor.load.sources import Opened, Record
 from auditor.model.lexicon import Operation
 from auditor.model.mapping import COST_UNITS, COUNTS, FLAGS, ISO, LENGTH_UNITS, TEXTS, SourceMapping

@@ -10,7 +10,8 @@ from typing import Any
 
 from auditor.load.builder import text_of
 from auditor.load.gateways.usage import usage_of
-from auditor.load.rows import Row, Told, at, has_keys, object_of, prefix_of, rows_in
+from auditor.load.row_values import at, object_of, prefix_of
+from auditor.load.rows import Row, Told, has_keys, rows_in
 from auditor.model.lexicon import Operation
 
 SYSTEM = "anthropic"

@@ -10,19 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import BatchBuilder, count_of, flag_of, text_of
-from auditor.load.rows import (
-    NOT_A_ROW,
-    Counts,
-    Row,
-    RowWriter,
-    json_value,
-    ns_of_iso,
-    ns_of_ms,
-    object_of,
-    operation_of_name,
-    operation_of_path,
-    rows_in,
-)
+from auditor.load.row_values import ns_of_iso, ns_of_ms, object_of, operation_of_name, operation_of_path
+from auditor.load.rows import NOT_A_ROW, Counts, Row, RowWriter, json_value, rows_in
 from auditor.model.lexicon import Operation
 
 SYSTEM = "azure"

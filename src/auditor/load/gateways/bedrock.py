@@ -10,17 +10,8 @@ from typing import Any
 
 from auditor.load.builder import count_of, text_of
 from auditor.load.gateways.usage import last_with
-from auditor.load.rows import (
-    NO_USAGE,
-    Counts,
-    Row,
-    Told,
-    at,
-    ns_of_iso,
-    object_of,
-    operation_of_model,
-    rows_in,
-)
+from auditor.load.row_values import at, ns_of_iso, object_of, operation_of_model
+from auditor.load.rows import NO_USAGE, Counts, Row, Told, rows_in
 
 SYSTEM = "bedrock"
 SCHEMA = "ModelInvocationLog"

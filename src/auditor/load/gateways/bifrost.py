@@ -11,7 +11,8 @@ from typing import Any
 
 from auditor.load.builder import count_of, flag_of, pico_of, text_of
 from auditor.load.gateways.usage import usage_of
-from auditor.load.rows import Row, Told, at, has_keys, list_of, ns_of_iso, ns_of_ms, operation_of_name
+from auditor.load.row_values import at, list_of, ns_of_iso, ns_of_ms, operation_of_name
+from auditor.load.rows import Row, Told, has_keys
 from auditor.model.lexicon import Operation
 
 SYSTEM = "bifrost"

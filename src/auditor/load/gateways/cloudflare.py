@@ -9,17 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of, flag_of, pico_of, text_of
-from auditor.load.rows import (
-    Counts,
-    Row,
-    Told,
-    has_keys,
-    ns_of_iso,
-    ns_of_ms,
-    operation_of_model,
-    operation_of_path,
-    sent_along,
-)
+from auditor.load.row_values import ns_of_iso, ns_of_ms, operation_of_model, operation_of_path, sent_along
+from auditor.load.rows import Counts, Row, Told, has_keys
 from auditor.model.lexicon import Operation
 
 SYSTEM = "cloudflare"

@@ -9,18 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of, flag_of, text_of
-from auditor.load.rows import (
-    Counts,
-    Row,
-    Told,
-    digest_of,
-    has_keys,
-    ns_of_iso,
-    ns_of_ms,
-    operation_of_model,
-    operation_of_path,
-    sent_along,
-)
+from auditor.load.row_values import digest_of, ns_of_iso, ns_of_ms, operation_of_model, operation_of_path, sent_along
+from auditor.load.rows import Counts, Row, Told, has_keys
 
 SYSTEM = "databricks"
 FAILED_FROM = 400

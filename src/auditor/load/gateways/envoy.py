@@ -10,17 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of, text_of
-from auditor.load.rows import (
-    Counts,
-    Row,
-    Told,
-    digest_of,
-    ns_of_iso,
-    ns_of_ms,
-    operation_of_path,
-    rows_in,
-    traceparent_of,
-)
+from auditor.load.row_values import digest_of, ns_of_iso, ns_of_ms, operation_of_path, traceparent_of
+from auditor.load.rows import Counts, Row, Told, rows_in
 from auditor.model.lexicon import Operation
 
 SYSTEM = "envoy"

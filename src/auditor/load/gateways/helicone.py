@@ -10,18 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of, pico_of, text_of
-from auditor.load.rows import (
-    Counts,
-    Row,
-    Told,
-    at,
-    has_keys,
-    ns_of_iso,
-    ns_of_ms,
-    object_of,
-    operation_of_model,
-    operation_of_path,
-)
+from auditor.load.row_values import at, ns_of_iso, ns_of_ms, object_of, operation_of_model, operation_of_path
+from auditor.load.rows import Counts, Row, Told, has_keys
 from auditor.model.lexicon import Operation
 
 SYSTEM = "helicone"

@@ -12,19 +12,8 @@ from typing import Any
 
 from auditor.load.builder import count_of, pico_of, text_of
 from auditor.load.gateways.usage import usage_of
-from auditor.load.rows import (
-    Counts,
-    Row,
-    Told,
-    at,
-    digest_of,
-    headers_of,
-    ns_of_ms,
-    object_of,
-    operation_of_path,
-    rows_in,
-    traceparent_of,
-)
+from auditor.load.row_values import at, digest_of, headers_of, ns_of_ms, object_of, operation_of_path, traceparent_of
+from auditor.load.rows import Counts, Row, Told, rows_in
 from auditor.model.lexicon import Operation
 
 SYSTEM = "kong"

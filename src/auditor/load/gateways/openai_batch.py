@@ -11,18 +11,8 @@ from typing import Any
 
 from auditor.load.builder import BatchBuilder, count_of, text_of
 from auditor.load.gateways.usage import usage_of
-from auditor.load.rows import (
-    NOT_A_ROW,
-    Row,
-    RowWriter,
-    at,
-    digest_of,
-    json_value,
-    ns_of_seconds,
-    object_of,
-    prefix_of,
-    rows_in,
-)
+from auditor.load.row_values import at, digest_of, ns_of_seconds, object_of, prefix_of
+from auditor.load.rows import NOT_A_ROW, Row, RowWriter, json_value, rows_in
 from auditor.model.lexicon import Operation
 
 SYSTEM = "openai"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of, pico_of, text_of
-from auditor.load.rows import Counts, Row, Told, at, has_keys, list_of, ns_of_iso, ns_of_ms, operation_of_name
+from auditor.load.row_values import at, list_of, ns_of_iso, ns_of_ms, operation_of_name
+from auditor.load.rows import Counts, Row, Told, has_keys
 from auditor.model.lexicon import Operation
 
 SYSTEM = "openrouter"

@@ -10,13 +10,8 @@ from typing import Any
 
 from auditor.load.builder import count_of, flag_of, text_of
 from auditor.load.gateways.usage import usage_of
-from auditor.load.rows import (
-    NO_USAGE,
-    Counts,
-    Row,
-    Told,
+from auditor.load.row_values import (
     at,
-    has_keys,
     headers_of,
     is_made_up,
     ns_of_iso,
@@ -24,9 +19,9 @@ from auditor.load.rows import (
     object_of,
     operation_of_path,
     pico_of_cents,
-    rows_in,
     traceparent_of,
 )
+from auditor.load.rows import NO_USAGE, Counts, Row, Told, has_keys, rows_in
 from auditor.model.lexicon import Operation
 
 SYSTEM = "portkey"

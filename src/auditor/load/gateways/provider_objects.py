@@ -10,7 +10,8 @@ from typing import Any
 
 from auditor.load.builder import BatchBuilder, count_of, text_of
 from auditor.load.gateways.usage import usage_of
-from auditor.load.rows import NOT_A_ROW, Row, RowWriter, Told, at, digest_of, json_value, ns_of_seconds
+from auditor.load.row_values import at, digest_of, ns_of_seconds
+from auditor.load.rows import NOT_A_ROW, Row, RowWriter, Told, json_value
 from auditor.model.lexicon import Operation
 
 OPENAI = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from auditor.load.builder import count_of
-from auditor.load.rows import NO_USAGE, Counts, at, list_of, object_of
+from auditor.load.row_values import at, list_of, object_of
+from auditor.load.rows import NO_USAGE, Counts
 
 Told = tuple[Counts, bool | None]
 """Counts, and whether input includes cached tokens."""

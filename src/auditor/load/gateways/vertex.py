@@ -10,7 +10,8 @@ from typing import Any
 
 from auditor.load.builder import text_of
 from auditor.load.gateways.usage import gemini_usage_of, last_with, usage_of
-from auditor.load.rows import Row, Told, at, has_keys, ns_of_iso, ns_of_ms, object_of, operation_of_model
+from auditor.load.row_values import at, ns_of_iso, ns_of_ms, object_of, operation_of_model
+from auditor.load.rows import Row, Told, has_keys
 
 SYSTEM = "vertex"
 
