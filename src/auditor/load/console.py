@@ -21,7 +21,14 @@ from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import Span, Status
 from auditor.load.otlp_values import ABSENT, JSON_VALUES, UNDECODABLE, decode_json
 from auditor.load.sources import Opened, Record
-from auditor.load.span_writer import KINDS, SpanWriter, attributes_of, held, hex_id, plain_reason, tells_events
+from auditor.load.span_writer import (
+    KINDS,
+    SpanWriter,
+    events_of,
+    held,
+    hex_id,
+    plain_reason,
+)
 
 _HEAD = re.compile(rb'^\{\s*"name"\s*:.{0,4096}?"context"\s*:\s*\{\s*"trace_id"\s*:\s*"0x', re.DOTALL | re.MULTILINE)
 _JAVASCRIPT_HEAD = re.compile(rb"^\{\n(?=[^\"]*\n  traceId: '[0-9a-f]{32}',\n)", re.MULTILINE)
@@ -65,13 +72,6 @@ class PrintedSpan(msgspec.Struct, gc=False):
     resource: msgspec.Raw = ABSENT
 
 
-class PrintedEvent(msgspec.Struct, gc=False):
-    """An event."""
-
-    name: str | None = None
-    attributes: dict[str, msgspec.Raw] | None = None
-
-
 class PrintedLink(msgspec.Struct, gc=False):
     """A link."""
 
@@ -80,7 +80,6 @@ class PrintedLink(msgspec.Struct, gc=False):
 
 _span = msgspec.json.Decoder(PrintedSpan)
 _resource = msgspec.json.Decoder(PrintedResource)
-_events = msgspec.json.Decoder(list[PrintedEvent])
 _links = msgspec.json.Decoder(list[PrintedLink])
 
 
@@ -157,7 +156,7 @@ class ConsoleReader:
                 startTimeUnixNano=start,
                 endTimeUnixNano=iso_nanoseconds(span.end_time) if start else 0,
                 attributes=self._spans.attributes(span.attributes or {}, own),
-                events=_events_of(span.events),
+                events=events_of(span.events),
                 links=_links_of(span.links),
                 status=_ERROR if status.upper().endswith("ERROR") else _OK,
             ),
@@ -179,21 +178,6 @@ class ConsoleReader:
 
 def _is_span(value: Any) -> bool:
     return isinstance(value, dict) and bool(value.keys() & {"context", "parent_id", "start_time"})
-
-
-def _events_of(raw: msgspec.Raw) -> msgspec.Raw:
-    """Events in the shape of OTLP, where they matter."""
-    if not tells_events(raw):
-        return ABSENT
-    try:
-        events = _events.decode(raw)
-    except UNDECODABLE:
-        return ABSENT
-    return msgspec.Raw(
-        msgspec.json.encode(
-            [{"name": event.name or "", "attributes": attributes_of(event.attributes or {})} for event in events]
-        )
-    )
 
 
 def _links_of(raw: msgspec.Raw) -> msgspec.Raw:

@@ -20,7 +20,7 @@ from auditor.load.moments import iso_nanoseconds, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import KINDS, SpanWriter, held, plain_reason
+from auditor.load.span_writer import KINDS, SpanWriter, held, opens_list, plain_reason
 
 _ERROR = Status(2)
 _OK = Status()
@@ -100,7 +100,7 @@ class DatadogReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         with self._spans.record(record, line, byte):
-            if bytes(record[:64]).lstrip()[:1] == b"[":
+            if opens_list(record):
                 self._read_list(_list.decode(record))
             else:
                 self._read_object(record)
@@ -109,7 +109,7 @@ class DatadogReader:
         loose = []
         traces = []
         for number, raw in enumerate(raws):
-            if _opens_list(raw):
+            if opens_list(raw):
                 traces.append((number, raw))
             else:
                 loose.append(raw)

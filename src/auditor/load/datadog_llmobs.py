@@ -19,7 +19,7 @@ from auditor.load.moments import nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import SpanWriter, held, plain_reason
+from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
 
 _ERROR = Status(2)
 _OK = Status()
@@ -144,7 +144,7 @@ class LlmObsReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         with self._spans.record(record, line, byte):
-            if bytes(record[:64]).lstrip()[:1] == b"[":
+            if opens_list(record):
                 for number, raw in enumerate(_list.decode(record)):
                     self._read_one(raw, f"[{number}]")
             else:
@@ -163,7 +163,7 @@ class LlmObsReader:
             self._spans.reject(f"{path}: {plain_reason(error)}".lstrip(": "))
 
     def _read_data(self, data: msgspec.Raw, path: str) -> None:
-        is_list = bytes(data).lstrip()[:1] == b"["
+        is_list = opens_list(data)
         for number, raw in enumerate(_list.decode(data) if is_list else [data]):
             here = f"{path}.data[{number}]".lstrip(".") if is_list else f"{path}.data".lstrip(".")
             try:

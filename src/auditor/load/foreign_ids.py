@@ -15,12 +15,19 @@ def id_of(text: str, width: int) -> str:
     Hex of that width and UUIDs of 16 bytes are taken as they are, so that the same trace in an OTLP export has the
     same id; anything else becomes its digest.
     """
-    lowered = text.strip().lower()
+    own = own_hex(text.strip(), width)
+    if own or not text:
+        return own
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=width).hexdigest()
+
+
+def own_hex(text: str, width: int) -> str:
+    """An id that is hex of ``width`` bytes already, or a UUID of 16, as hex; empty for anything else."""
+    lowered = text.lower()
     if len(lowered) == 2 * width + _DASHES:
         lowered = lowered.replace("-", "")
-    if len(lowered) == 2 * width and not lowered.strip("0123456789abcdef") and lowered.strip("0"):
-        return lowered
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=width).hexdigest() if text else ""
+    is_hex = len(lowered) == 2 * width and not lowered.strip("0123456789abcdef") and lowered.strip("0")
+    return lowered if is_hex else ""
 
 
 def record_id(trace: str) -> str:

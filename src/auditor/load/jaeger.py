@@ -19,7 +19,7 @@ from auditor.load.moments import MICROSECOND, nanoseconds
 from auditor.load.otlp_json import OtlpJsonReader
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
-from auditor.load.span_writer import KINDS, SpanWriter, held, hex_id, plain_reason, tells_events
+from auditor.load.span_writer import KINDS, SpanWriter, held, hex_id, opens_list, plain_reason, tells_events
 from auditor.load.text_values import decode_text
 
 CACHED_TEXTS = 1 << 10
@@ -150,7 +150,7 @@ class JaegerReader:
         record = held(record)
         with self._spans.record(record, line, byte):
             try:
-                if bytes(record[:64]).lstrip()[:1] == b"[":
+                if opens_list(record):
                     self._read_spans(_spans.decode(record), {}, "spans")
                 else:
                     self._read_answer(record)

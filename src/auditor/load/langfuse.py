@@ -22,7 +22,7 @@ from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import JSON_VALUES
 from auditor.load.plain_values import attributes_of, cost_of, is_short, object_of, raw_of
-from auditor.load.span_writer import SpanWriter, held, plain_reason
+from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
 from auditor.model.lexicon import RANKS, USAGE_FIELDS, Field
 from auditor.model.spans import TRACE_RECORD
 
@@ -158,7 +158,7 @@ class LangfuseReader:
         record = held(record)
         with self._writer.record(record, line, byte):
             try:
-                if bytes(record[:64]).lstrip()[:1] == b"[":
+                if opens_list(record):
                     for row in _rows.decode(record):
                         self._read_row(row)
                 else:

@@ -20,7 +20,7 @@ from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import JSON_VALUES, UNDECODABLE
 from auditor.load.plain_values import cost_of, is_short, object_of, raw_of
-from auditor.load.span_writer import SpanWriter, held, plain_reason
+from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
 from auditor.model.spans import TRACE_RECORD
 
 BILLABLE = frozenset({"llm", "embedding"})
@@ -109,7 +109,7 @@ class LangSmithReader:
                     self._writer.reject(plain_reason(error))
 
     def _rows(self, record: bytes | memoryview) -> list[Any]:
-        if bytes(record[:64]).lstrip()[:1] == b"[":
+        if opens_list(record):
             return _rows.decode(record)
         try:
             runs = _page.decode(record).runs

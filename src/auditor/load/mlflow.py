@@ -21,7 +21,14 @@ from auditor.load.moments import nanoseconds
 from auditor.load.otlp_types import Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values, decode_json
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import SpanWriter, attributes_of, held, hex_id, plain_reason, tells_events
+from auditor.load.span_writer import (
+    SpanWriter,
+    events_of,
+    held,
+    hex_id,
+    opens_list,
+    plain_reason,
+)
 from auditor.load.text_values import decode_text_scalars
 
 _ERROR = Status(2)
@@ -89,13 +96,6 @@ class Trace(msgspec.Struct, gc=False):
     data: msgspec.Raw = ABSENT
 
 
-class Event(msgspec.Struct, gc=False):
-    """An event."""
-
-    name: str | None = None
-    attributes: dict[str, msgspec.Raw] | None = None
-
-
 Attributes = Mapping[str, msgspec.Raw]
 
 _trace = msgspec.json.Decoder(Trace)
@@ -103,7 +103,6 @@ _spans = msgspec.json.Decoder(Spans)
 _text = msgspec.json.Decoder(str)
 _span = msgspec.json.Decoder(MlflowSpan)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
-_events = msgspec.json.Decoder(list[Event])
 
 
 def is_mlflow(value: Any) -> bool:
@@ -132,7 +131,7 @@ class MlflowReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         with self._spans.record(record, line, byte):
-            if bytes(record[:64]).lstrip()[:1] == b"[":
+            if opens_list(record):
                 for number, raw in enumerate(_list.decode(record)):
                     self._read_trace(raw, f"traces[{number}]")
             else:
@@ -186,7 +185,7 @@ class MlflowReader:
                 startTimeUnixNano=start,
                 endTimeUnixNano=nanoseconds(_first(span.end_time_unix_nano, span.end_time), 1) if start else 0,
                 attributes=attributes,
-                events=_events_of(span.events),
+                events=events_of(span.events),
                 links=_links_of(span.links),
                 status=_ERROR if code == _ERROR.code or str(code).upper().endswith("ERROR") else _OK,
             ),
@@ -234,21 +233,6 @@ def _own_attributes(info: Info) -> tuple[Attributes, Attributes]:
     common = {key: raw_of(metadata[key]) for key in _FROM_TRACE if isinstance(metadata.get(key), str)}
     tags = {_TAG + key: raw_of(value) for key, value in _tags(info).items() if not key.startswith("mlflow.")}
     return common, {key: raw for key, raw in tags.items() if raw is not ABSENT}
-
-
-def _events_of(raw: msgspec.Raw) -> msgspec.Raw:
-    """Events in the shape of OTLP, where they matter."""
-    if not tells_events(raw):
-        return ABSENT
-    try:
-        events = _events.decode(raw)
-    except UNDECODABLE:
-        return ABSENT
-    return msgspec.Raw(
-        msgspec.json.encode(
-            [{"name": event.name or "", "attributes": attributes_of(event.attributes or {})} for event in events]
-        )
-    )
 
 
 def _links_of(raw: msgspec.Raw) -> msgspec.Raw:

@@ -20,7 +20,7 @@ from auditor.load.moments import MICROSECOND, MILLISECOND, iso_nanoseconds, nano
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import SpanWriter, held, plain_reason
+from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
 from auditor.model.lexicon import RANKS, Field
 
 PREFIX = "attributes."
@@ -165,7 +165,7 @@ def moment_of(value: Any) -> int:
 
 
 def _rows_of(record: bytes | memoryview) -> Iterable[Mapping[str, msgspec.Raw]]:
-    if bytes(record[:64]).lstrip()[:1] == b"[":
+    if opens_list(record):
         return (_row.decode(raw) for raw in _rows.decode(record))
     row = _row.decode(record)
     trace = row.get("context.trace_id")

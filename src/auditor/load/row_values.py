@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from auditor.load.builder import pico_of, text_of
+from auditor.load.foreign_ids import own_hex
 from auditor.model.lexicon import Operation
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -128,12 +129,8 @@ def hex_id(text: str, width: int, system: str = "") -> str:
 
     ``system`` keeps apart what two systems number alike; an id that is hex already is the same everywhere.
     """
-    lowered = text.lower()
-    if len(lowered) == 2 * width + 4:
-        lowered = lowered.replace("-", "")
-    if len(lowered) == 2 * width and not lowered.strip("0123456789abcdef") and lowered.strip("0"):
-        return lowered
-    return blake2b(f"{system}\n{text}".encode("utf-8", "surrogatepass"), digest_size=width).hexdigest()
+    own = own_hex(text, width)
+    return own or blake2b(f"{system}\n{text}".encode("utf-8", "surrogatepass"), digest_size=width).hexdigest()
 
 
 def operation_of_path(path: Any) -> Operation:

@@ -15,7 +15,7 @@ import msgspec
 from auditor.load.builder import BatchBuilder, ResourceFacts, canonical_id
 from auditor.load.otlp_spans import Group, SpanReader
 from auditor.load.otlp_types import KeyValue, Span
-from auditor.load.otlp_values import Values
+from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values
 from auditor.load.text_values import TEXT_VALUES
 from auditor.model.lexicon import Lexicon, is_technical
 
@@ -27,6 +27,8 @@ HELD = 1 << 17
 """Bytes of records above which their spans wait no longer: more would not stay in the processor's cache."""
 CACHED_KEYS = 1 << 16
 ID_DIGITS = 16
+BLANKS = 64
+"""Bytes that are looked at for the first that is not blank."""
 CACHED_RESOURCES = 1 << 14
 KINDS = {"UNSPECIFIED": 0, "INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 """Names of span kinds in upper case, to their numbers in OTLP."""
@@ -35,6 +37,16 @@ NOTHING = 2
 LOCAL_PARENT = 0x100
 """OTLP flags: the parent is known to be in the same process."""
 REMOTE_PARENT = 0x300
+
+
+class Event(msgspec.Struct, gc=False):
+    """An event whose attributes are an object."""
+
+    name: str | None = None
+    attributes: dict[str, msgspec.Raw] | None = None
+
+
+_events = msgspec.json.Decoder(list[Event])
 
 
 class Uses(dict[str, bool]):
@@ -168,6 +180,26 @@ class SpanWriter:
 def held(record: bytes | memoryview) -> bytes | memoryview:
     """A small record as bytes of its own, on which its spans may keep their hold when the file moves on."""
     return bytes(record) if len(record) <= WAITING else record
+
+
+def opens_list(data: msgspec.Raw | bytes | memoryview) -> bool:
+    """Say whether a JSON value is a list."""
+    return bytes(memoryview(data)[:BLANKS]).lstrip()[:1] == b"["
+
+
+def events_of(raw: msgspec.Raw) -> msgspec.Raw:
+    """Events whose attributes are an object, in the shape of OTLP; absent where they do not matter."""
+    if not tells_events(raw):
+        return ABSENT
+    try:
+        events = _events.decode(raw)
+    except UNDECODABLE:
+        return ABSENT
+    return msgspec.Raw(
+        msgspec.json.encode(
+            [{"name": event.name or "", "attributes": attributes_of(event.attributes or {})} for event in events]
+        )
+    )
 
 
 def hex_id(text: str, width: int) -> str:

@@ -30,6 +30,7 @@ from auditor.load.span_writer import (
     Uses,
     held,
     hex_id,
+    opens_list,
     plain_reason,
 )
 
@@ -180,7 +181,7 @@ class XRayReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         try:
-            value = _value.decode(record) if bytes(record[:64]).lstrip()[:1] != b"[" else None
+            value = _value.decode(record) if not opens_list(record) else None
         except msgspec.ValidationError as error:
             with self._spans.record(record, line, byte):
                 self._spans.reject(f"no X-Ray document: {plain_reason(error)}")

@@ -29,6 +29,7 @@ from auditor.load.span_writer import (
     SpanWriter,
     held,
     hex_id,
+    opens_list,
     plain_reason,
     tells_events,
 )
@@ -110,13 +111,13 @@ class ZipkinReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         with self._spans.record(record, line, byte):
-            if bytes(record[:64]).lstrip()[:1] == b"[":
+            if opens_list(record):
                 self._read_list(_list.decode(record), "spans")
             else:
                 self._read_spans([msgspec.Raw(record)], "spans")
 
     def _read_list(self, raws: Sequence[msgspec.Raw], path: str) -> None:
-        if not any(_opens_list(raw) for raw in raws[:1]):
+        if not any(opens_list(raw) for raw in raws[:1]):
             self._read_spans(raws, path)
             return
         for number, raw in enumerate(raws):
@@ -215,10 +216,6 @@ def _shared_ids(raws: Sequence[msgspec.Raw]) -> frozenset[Ids]:
 
 def _server_side(own: str) -> str:
     return blake2b(f"server {own}".encode(), digest_size=8).hexdigest()
-
-
-def _opens_list(raw: msgspec.Raw) -> bool:
-    return bytes(raw).lstrip()[:1] == b"["
 
 
 def _events(raw: msgspec.Raw) -> msgspec.Raw:
