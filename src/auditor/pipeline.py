@@ -91,7 +91,7 @@ def audit(
     the baseline of the settings is missing or broken.
     """
     judging = _judging(settings, is_update=update_baseline)
-    rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
+    rules = _rules(settings)
     book = PriceBook.load(settings.pricing)
     with _without_garbage_collection():
         loaded = load(paths, _lexicon(settings), progress=progress, mappings=settings.used_mappings)
@@ -124,7 +124,7 @@ def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | No
     An input that cannot be read, or the lack of any call, is part of the answer. Raises ``InputError`` only where
     there is no input at all.
     """
-    rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
+    rules = _rules(settings)
     book = PriceBook.load(settings.pricing)
     judging = _judging(settings)
     report, problem = None, ""
@@ -160,6 +160,10 @@ def drafted_mappings(paths: Sequence[str], wanted: Collection[str]) -> list[Sour
 
     drafts = (draft(source) for source in find(paths) if source.name in wanted and source.path is not None)
     return [entry for entry in drafts if entry is not None]
+
+
+def _rules(settings: Settings) -> list[Rule]:
+    return [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
 
 
 def _lexicon(settings: Settings) -> Lexicon:
@@ -563,7 +567,7 @@ def explain_trace(trace_id: str, paths: Sequence[str], settings: Settings) -> Tr
             f"{trace_id!r} is not a trace id",
             hint="32 hex digits, or the first 8 of them or more; a rule's page needs no files: audit explain RULE",
         )
-    rules = [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
+    rules = _rules(settings)
     book = PriceBook.load(settings.pricing)
     lexicon = _lexicon(settings)
     judging = _judging(settings.without_gate())

@@ -200,7 +200,7 @@ def recognise(record: Record, source: Source, mappings: Sequence[SourceMapping] 
     head = bytes(data[: 64 << 10])
     if head.lstrip()[:1] not in (b"{", b"["):
         kind = "binary data" if b"\0" in head or head[:1] > b"\x7e" else "a table" if header_of(head) else "text"
-        hint = DRAFTS if kind == "a table" else "audit reads OTLP JSON and LiteLLM logs"
+        hint = DRAFTS if kind == "a table" else "audit formats lists what is read"
         raise InputError(f"{source.name}:{line}: not JSON ({kind})", hint=hint)
     try:
         value = orjson.loads(data) if len(data) < 1 << 20 else None

@@ -510,11 +510,6 @@ class BatchBuilder:
             tags += tuple(tag for tag in resource.tenants if tag.namespace not in known)
         return self._intern_tenants(tags)
 
-    def tenant_code(self, resource: ResourceFacts, hits: list[Hit]) -> int:
-        """Intern the tenants that a span carries, by itself or by its resource."""
-        tags, _ = self.tenant_tags(hits)
-        return self.with_resource(tags, resource)
-
     def _intern_tenants(self, tags: tuple[TenantTag, ...]) -> int:
         if not tags:
             return -1
@@ -640,15 +635,11 @@ class BatchBuilder:
     ) -> None:
         """Append a candidate call that the span of ``row`` describes; ``counts`` as in ``TOKEN_COLUMNS``."""
         self.add_extra(searches=searches, cost=cost, log_id=log_id)
-        self.add_known_call(row, self._facts.code(facts), counts, self.text_code(user), self.text_code(workflow), line)
-
-    def add_known_call(self, row: int, facts: int, counts: Sequence[int], user: int, workflow: int, line: int) -> None:
-        """Append a candidate call whose facts and texts have their codes already."""
         self.call_row.append(row)
-        self.call_facts.append(facts)
+        self.call_facts.append(self._facts.code(facts))
         self.tokens.append(counts)
-        self.call_user.append(user)
-        self.call_workflow.append(workflow)
+        self.call_user.append(self.text_code(user))
+        self.call_workflow.append(self.text_code(workflow))
         self.call_line.append(line)
 
     def add_extra(self, *, searches: int | None, cost: int | None, log_id: str = "") -> None:

@@ -23,7 +23,6 @@ class Gap(StrEnum):
     STREAMS = "whether a stream was read to its end: calls without usage get no reason"
     BATCHES = "which calls belong to a batch"
     OPERATIONS = "embeddings and reranking apart from chat"
-    SINGLE_CALLS = "single calls: rows are sums of many"
     TENANT_OF_SPANS = "tenants of single spans: they stand on the trace, so a call reads as having its trace's"
     TIME_OF_DAY = "times below a microsecond: spans that begin together may be ordered either way"
 

@@ -24,7 +24,6 @@ COST_UNITS = MappingProxyType({"usd": 10**12, "cents": 10**10, "microdollars": 1
 LENGTH_UNITS = MappingProxyType({"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1})
 """Nanoseconds of one."""
 ISO = "iso"
-TIME_UNITS = (ISO, *LENGTH_UNITS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ U32 = npt.NDArray[np.uint32]
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 NO_COUNT = 0xFFFF_FFFF
