@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help check format test golden docs bench bench-quick bench-formats accuracy build
+.PHONY: help check format test golden docs bench bench-large bench-quick bench-formats accuracy build
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,8 +27,11 @@ golden:  ## rewrite the golden files; read the diff like code
 docs:  ## write the pages and tables that the code itself knows
 	$(PYTHON) docs/generate.py
 
-bench:  ## measure CPU, memory and scaling on a million spans, and what each format costs (minutes)
+bench:  ## measure CPU and memory on a million spans, beside other tools and ways to run, and what each format costs
 	$(PYTHON) bench/run.py
+
+bench-large:  ## the same, and scaling to five million spans (6 GB of disk, long)
+	$(PYTHON) bench/run.py --large
 
 bench-quick:  ## the same on a hundred thousand spans
 	$(PYTHON) bench/run.py --quick

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,10 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import quote
 
-from inputs import CPU_SLACK, PAGE, edition, generated, say
+from inputs import PAGE, edition, generated, say
 from measure import environment
 from other_writers import WRITTEN
+from results import CPU_SLACK, put_into
 
 HERE = Path(__file__).resolve().parent
 GOAL = 2.0
@@ -166,12 +166,6 @@ def section(costs: Sequence[Cost], *, spans: int, rounds: int, command: str, day
     )
 
 
-def put_into(page: str, text: str) -> str:
-    """Replace the section of a page, or add it."""
-    without = re.sub(rf"\n*^{re.escape(HEADING)}\n.*?(?=^## |\Z)", "\n\n", page, flags=re.MULTILINE | re.DOTALL)
-    return without.rstrip("\n") + "\n\n" + text
-
-
 def main() -> int:
     """Write, load, compare; 1 when the goal is missed."""
     parser = argparse.ArgumentParser(description="Measure what a call costs in each format.")
@@ -194,7 +188,7 @@ def main() -> int:
     text = section(costs, spans=spans, rounds=rounds, command="python bench/formats.py", day=given.date)
     print(text)
     if not given.forms and not given.quick:
-        PAGE.write_text(put_into(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
+        PAGE.write_text(put_into(PAGE.read_text(encoding="utf-8"), HEADING, text), encoding="utf-8")
     missed = [cost.form for cost in costs if cost.misses(costs[0])]
     for form in missed:
         say(f"missed: {form}")

@@ -1,15 +1,21 @@
-"""What the benchmarks share: the generated exports, and where the figures go."""
+"""What the benchmarks share: the command, the generated exports, and where the figures go."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from measure import environment
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-CPU_SLACK = 1.3
 GENERATOR = (
     "delivery.py",
     "gateway_rows.py",
@@ -28,7 +34,7 @@ def edition(*names: str) -> str:
     return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in names)).hexdigest()[:12]
 
 
-def generated(folder: Path, name: str, form: str, spans: int) -> Path:
+def generated(folder: Path, name: str, form: str, spans: int, seed: int | None = None) -> Path:
     """Give a generated export, made on first use and again whenever the generator has changed."""
     path = folder / edition(*GENERATOR) / name
     if not path.exists():
@@ -44,6 +50,7 @@ def generated(folder: Path, name: str, form: str, spans: int) -> Path:
             form,
             "--out",
             str(fresh),
+            *([] if seed is None else ["--seed", str(seed)]),
         ]
         subprocess.run(make, check=True)
         truth_path(fresh).replace(truth_path(path))
@@ -54,6 +61,67 @@ def generated(folder: Path, name: str, form: str, spans: int) -> Path:
 def truth_path(export: Path) -> Path:
     """Where the truth of an export stands."""
     return export.with_name(export.name + ".truth.json")
+
+
+@dataclass
+class Bench:
+    """One run of the benchmark: what is measured, and on what."""
+
+    audit: tuple[str, ...]
+    """The command."""
+    folder: Path
+    """Where inputs are kept and reports written."""
+    spans: int
+    """Spans of the large export."""
+    day: date
+    """On which it is measured."""
+
+    def lines(self, spans: int | None = None, *, seed: int | None = None) -> Path:
+        """Give an export of so many spans, one request a line."""
+        spans = spans or self.spans
+        seeded = "" if seed is None else f"-seed-{seed}"
+        return generated(self.folder, f"spans-{spans}{seeded}.jsonl", "lines", spans, seed)
+
+    def compressed(self, spans: int | None = None) -> Path:
+        """Give the same export compressed with zstd at the level that the Collector takes."""
+        plain = self.lines(spans)
+        path = plain.with_name(plain.name + ".zst")
+        if not path.exists():
+            say(f"compressing {plain.name}")
+            fresh = path.with_name("fresh-" + path.name)
+            subprocess.run([sys.executable, "-c", _COMPRESS, str(plain), str(fresh)], check=True)
+            fresh.replace(path)
+        return path
+
+    def audited(self, *inputs: Path, options: str = "", report: str = "report.json") -> tuple[str, ...]:
+        """Give the command that audits inputs and writes a report."""
+        target = f"json={self.folder / report}"
+        return (*self.audit, *map(str, inputs), *options.split(), "-f", target, "--exit-zero")
+
+    def report(self, *inputs: Path, options: str = "", name: str = "report.json") -> dict[str, Any]:
+        """Audit inputs, and give the report."""
+        command = self.audited(*inputs, options=options, report=name)
+        subprocess.run(command, check=True, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL)
+        report: dict[str, Any] = json.loads((self.folder / name).read_bytes())
+        return report
+
+    @cached_property
+    def can_save_columns(self) -> bool:
+        """Whether the command keeps columns and audits them again."""
+        said = subprocess.run((*self.audit, "--help"), check=True, capture_output=True, env=environment())
+        return b"--save-columns" in said.stdout
+
+    @property
+    def columns(self) -> Path:
+        """Where it keeps them."""
+        return self.folder / "columns"
+
+
+_COMPRESS = """
+import sys, zstandard
+with open(sys.argv[1], "rb") as plain, open(sys.argv[2], "wb") as packed:
+    zstandard.ZstdCompressor(level=3).copy_stream(plain, packed)
+"""
 
 
 def say(line: str) -> None:

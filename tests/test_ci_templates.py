@@ -28,7 +28,7 @@ TEMPLATE = (ROOT / "templates" / "trace-auditor.yml").read_text()
 HOOKS = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
 GUIDE = (ROOT / "docs" / "ci.md").read_text()
 EVIL = "$(touch owned) `touch owned`; touch owned; \"'"
-NOT_INPUTS = {"files", "formats", "quiet", "color", "version", "update_baseline"}
+NOT_INPUTS = {"files", "formats", "quiet", "color", "version", "update_baseline", "engine", "master"}
 """Parameters of ``audit`` that the action decides itself, or that make no sense in it."""
 
 

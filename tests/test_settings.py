@@ -89,15 +89,18 @@ MAPPINGS = '[mapping.one.fields]\nmodel = "m"\n[mapping.two.fields]\nmodel = "m"
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.key)
 def test_every_setting_can_be_given_by_variable_and_by_file_as_it_is_shown(entry: Any, here: Path) -> None:
-    other: dict[object, object] = {True: False, False: True, "call": "request", "computed": "reported"}
+    other: dict[object, object] = {
+        True: False, False: True, "call": "request", "computed": "reported", "local": "spark",
+    }  # fmt: skip
+    by_key = {"jobs": "3", "memory": "512MiB", "master": "local[2]", "fail_on": "likely"}
     text = {
         "Path": "book.toml",
         "tuple": "one, two",
-        "NoneType": "likely" if entry.key == "fail_on" else "25%" if "usd" not in entry.key else "25.5",
+        "NoneType": "25%" if "usd" not in entry.key else "25.5",
         "Decimal": "25%",
     }
     kind = "Path" if entry.key in {"pricing", "baseline"} else type(entry.default).__name__
-    given = str(other.get(entry.default, text.get(kind)))
+    given = by_key.get(entry.key) or str(other.get(entry.default, text.get(kind)))
 
     written(here, MAPPINGS)
     by_variable = resolve(environment={entry.variable: given})

@@ -1,4 +1,9 @@
-"""Decides for every call whether it carries its tenant, and which join gives a tenant back where it does not."""
+"""Decides for every call whether it carries its tenant, and which join gives a tenant back where it does not.
+
+A partition settles what its own traces tell. Spans that share an id with a call may lie in any partition: the ids of
+calls that are still open are asked of all of them (``wanted_ids``, ``partners``), and what comes back of all together
+(``shared_ids``) settles the rest.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from auditor.graph.attributed import Attribution
 from auditor.graph.resolve import Namespaces, Places, Walks, nearest_tenant, walk
 from auditor.graph.table import SpanTable
 from auditor.model.joins import ID_JOINS, STATUSES, Join, Status
-from auditor.model.spans import I32, I64, TRACE_RECORD, U8, Bools, CallFacts, TenantTag
+from auditor.model.spans import I32, I64, TRACE_RECORD, U8, U64, Bools, CallFacts, TenantTag
 
 MAX_LINKS = 8
 """Links that are followed one after the other: producer of a producer, and so on."""
@@ -44,89 +49,249 @@ class Policy:
     internal_tenants: frozenset[str] = frozenset()
 
 
-def attribute(table: SpanTable, places: Places, calls: GroupedCalls, policy: Policy) -> Attribution:
-    """Attribute every call."""
-    values, value_of = _values(table.tenants)
-    rows = table.call_row[calls.primary].astype(np.int64)
-    walks, passed_call, passed_row = _walk_all(table, places, calls, rows)
-    record = _trace_records(table)[table.trace[rows]]
-    carried = value_of[calls.tenant]
-    # A store that keeps the tenant on its record of the trace is read so: the record speaks for each of its calls.
-    carried = np.where((carried < 0) & (record >= 0), value_of[table.tenant[record]], carried).astype(np.int32)
-    untagged = carried < 0
-    with_record = np.flatnonzero(record >= 0)
-    passed_call = np.concatenate([passed_call, with_record.astype(np.int32)])
-    passed_row = np.concatenate([passed_row, record[with_record].astype(np.int32)])
-    join = np.zeros(len(rows), dtype=np.uint8)
-    ambiguous = np.zeros(len(rows), dtype=bool)
-    tenant = carried.copy()
+Value = tuple[str, str]
+"""Namespace and id of a tenant."""
 
-    reached = _Reached(untagged, tenant, join, ambiguous)
-    by_ancestor = np.flatnonzero(untagged & (walks.tenant_row >= 0))
-    ancestors = walks.tenant_row[by_ancestor]
-    reached.settle(Join.ANCESTOR, by_ancestor, value_of[table.tenant[ancestors]], ancestors)
-    reached.settle(Join.LINK, *_by_links(table, value_of, reached, passed_call, passed_row))
-    for level, kind in ID_JOINS:
-        reached.settle(level, *_by_ids(table, value_of, reached, passed_call, passed_row, int(kind)))
-    reached.settle(Join.TRACE, *_by_trace(table, value_of, reached, rows))
 
-    status = np.where(untagged, np.where(tenant >= 0, _RECOVERABLE, _LOST), _DIRECT).astype(np.uint8)
-    if policy.rollup == "request":
-        status[untagged & (join == Join.ANCESTOR) & (tenant >= 0)] = _DIRECT
-        carried = np.where(untagged & (join == Join.ANCESTOR), tenant, carried).astype(np.int32)
-    status[_internal(table, calls, rows, status, tenant, values, policy)] = _INTERNAL
+@dataclass(slots=True)
+class WantedIds:
+    """Distinct ids of the calls that no trace of their own identifies, by kind."""
 
-    conflict = walks.conflict_row >= 0
-    conflict[list(calls.disagreeing)] = True
-    conflict &= ~untagged & (status == _DIRECT)
-    return Attribution(
-        status=status,
-        join=join,
-        ambiguous=ambiguous,
-        carried=carried,
-        tenant=tenant,
-        via_row=reached.via_row,
-        passed_call=passed_call,
-        passed_row=passed_row,
-        conflict=conflict,
-        conflict_row=walks.conflict_row,
-        walks=walks,
-        values=values,
+    kind: U8
+    hash: U64
+
+
+@dataclass(slots=True)
+class Partners:
+    """Tenants of the spans that have an id: one entry for each id and tenant."""
+
+    kind: U8
+    hash: U64
+    value: I64
+    """Row of ``values``."""
+    key: U64
+    """The span with the smallest key."""
+    service: I64
+    """Row of ``services``: where that span is."""
+    values: list[Value]
+    services: list[str]
+
+
+def no_partners() -> Partners:
+    """Nobody asks for ids."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Partners(
+        nothing.astype(np.uint8), nothing.astype(np.uint64), nothing, nothing.astype(np.uint64), nothing, [], []
     )
+
+
+class Attributing:
+    """Attributes the calls of a partition, level by level."""
+
+    def __init__(self, table: SpanTable, places: Places, calls: GroupedCalls, policy: Policy) -> None:
+        self._table = table
+        self._calls = calls
+        self._policy = policy
+        self._values, self._value_of = _values(table.tenants)
+        self._services = sorted({place.shape.service for place in table.places})
+        number = {service: position for position, service in enumerate(self._services)}
+        self._service_of = np.array([number[place.shape.service] for place in table.places], dtype=np.int64)
+        self._rows = table.call_row[calls.primary].astype(np.int64)
+        self.walks, passed_call, passed_row = _walk_all(table, places, calls, self._rows)
+        value_of = self._value_of
+        record = _trace_records(table)[table.trace[self._rows]]
+        carried = value_of[calls.tenant]
+        # A store that keeps the tenant on its record of the trace is read so: the record speaks for each of its calls.
+        carried = np.where((carried < 0) & (record >= 0), value_of[table.tenant[record]], carried).astype(np.int32)
+        self._carried = carried
+        self._untagged = carried < 0
+        with_record = np.flatnonzero(record >= 0)
+        self._passed_call = np.concatenate([passed_call, with_record.astype(np.int32)])
+        self._passed_row = np.concatenate([passed_row, record[with_record].astype(np.int32)])
+        self._reached = _Reached(self._untagged, carried.copy())
+        by_ancestor = np.flatnonzero(self._untagged & (self.walks.tenant_row >= 0))
+        ancestors = self.walks.tenant_row[by_ancestor]
+        self._settle_by_rows(Join.ANCESTOR, by_ancestor, value_of[table.tenant[ancestors]], ancestors)
+        links = _by_links(table, value_of, self._reached, self._passed_call, self._passed_row)
+        self._settle_by_rows(Join.LINK, *links)
+
+    def _settle_by_rows(self, level: Join, calls: I64, values: I32, via: I32 | I64) -> None:
+        service = self._service_of[self._table.place[via]]
+        self._reached.settle(level, calls, values, self._table.key[via], service)
+
+    def wanted_ids(self) -> WantedIds:
+        """The ids of calls that are still open, of those kinds by which spans anywhere may identify them."""
+        kinds, hashes = [np.empty(0, np.uint8)], [np.empty(0, np.uint64)]
+        for _, kind in ID_JOINS:
+            _, found = self._open_ids(int(kind))
+            found = np.unique(found)
+            kinds.append(np.full(len(found), int(kind), dtype=np.uint8))
+            hashes.append(found)
+        return WantedIds(np.concatenate(kinds), np.concatenate(hashes))
+
+    def _open_ids(self, kind: int) -> tuple[I64, U64]:
+        """Calls that are open and the ids of one kind that spans on their way carry."""
+        table = self._table
+        wanted = self._reached.open[self._passed_call]
+        calls, rows = self._passed_call[wanted].astype(np.int64), self._passed_row[wanted].astype(np.int64)
+        of_kind = table.id_kind == kind
+        id_row, id_hash = table.id_row[of_kind].astype(np.int64), table.id_hash[of_kind]
+        if not len(id_row) or not len(calls):
+            return np.empty(0, np.int64), np.empty(0, np.uint64)
+        at, own = _expand(rows, id_row, np.arange(len(id_row)))
+        return calls[at], id_hash[own]
+
+    def partners(self, wanted: WantedIds) -> Partners:
+        """What the spans of this partition know of ids that any partition asks for."""
+        table = self._table
+        chosen = []
+        for kind in np.unique(wanted.kind).tolist():
+            numbers = np.flatnonzero(table.id_kind == kind)
+            chosen.append(numbers[np.isin(table.id_hash[numbers], wanted.hash[wanted.kind == kind])])
+        numbers = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+        rows = table.id_row[numbers].astype(np.int64)
+        nearest, _ = nearest_tenant(table, rows)
+        knows = nearest >= 0
+        numbers, rows = numbers[knows], rows[knows]
+        return _one_of_each(
+            Partners(
+                table.id_kind[numbers],
+                table.id_hash[numbers],
+                self._value_of[table.tenant[nearest[knows]]].astype(np.int64),
+                table.key[rows],
+                self._service_of[table.place[rows]],
+                self._values,
+                self._services,
+            )
+        )
+
+    def finish(self, shared: Partners) -> Attribution:
+        """Settle what is still open by the ids of all partitions, then by the trace."""
+        reached, table = self._reached, self._table
+        value_number = {value: number for number, value in enumerate(self._values)}
+        service_number = {service: number for number, service in enumerate(self._services)}
+        value = np.array([value_number.setdefault(entry, len(value_number)) for entry in shared.values], dtype=np.int32)
+        service = np.array(
+            [service_number.setdefault(entry, len(service_number)) for entry in shared.services], dtype=np.int64
+        )
+        for level, kind in ID_JOINS:
+            of_kind = np.flatnonzero(shared.kind == int(kind))
+            if len(of_kind):
+                calls, hashes = self._open_ids(int(kind))
+                at, found = _expand(hashes, shared.hash[of_kind], of_kind)
+                reached.settle(
+                    level, calls[at], value[shared.value[found]], shared.key[found], service[shared.service[found]]
+                )
+        calls, found_values, via = _by_trace(table, self._value_of, reached, self._rows)
+        self._settle_by_rows(Join.TRACE, calls, found_values, via)
+        return self._attribution(list(value_number), list(service_number))
+
+    def _attribution(self, values: list[Value], services: list[str]) -> Attribution:
+        reached, policy, untagged = self._reached, self._policy, self._untagged
+        tenant, join, carried = reached.tenant, reached.join, self._carried
+        status = np.where(untagged, np.where(tenant >= 0, _RECOVERABLE, _LOST), _DIRECT).astype(np.uint8)
+        if policy.rollup == "request":
+            status[untagged & (join == Join.ANCESTOR) & (tenant >= 0)] = _DIRECT
+            carried = np.where(untagged & (join == Join.ANCESTOR), tenant, carried).astype(np.int32)
+        status[_internal(self._table, self._calls, self._rows, status, tenant, values, policy)] = _INTERNAL
+
+        conflict = self.walks.conflict_row >= 0
+        conflict[list(self._calls.disagreeing)] = True
+        conflict &= ~untagged & (status == _DIRECT)
+        return Attribution(
+            status=status,
+            join=join,
+            ambiguous=reached.ambiguous,
+            carried=carried,
+            tenant=tenant,
+            via=services,
+            via_service=reached.via_service,
+            passed_call=self._passed_call,
+            passed_row=self._passed_row,
+            conflict=conflict,
+            conflict_row=self.walks.conflict_row,
+            walks=self.walks,
+            values=values,
+        )
+
+
+def wanted_by_all(parts: Sequence[WantedIds]) -> WantedIds:
+    """What any partition asks for."""
+    kind, hashes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("kind", "hash"))
+    order = np.lexsort((hashes, kind))
+    kind, hashes = kind[order], hashes[order]
+    is_new = np.ones(len(order), dtype=bool)
+    is_new[1:] = (kind[1:] != kind[:-1]) | (hashes[1:] != hashes[:-1])
+    return WantedIds(kind[is_new], hashes[is_new])
+
+
+def shared_ids(parts: Sequence[Partners]) -> Partners:
+    """What the spans of all partitions know of the ids that were asked for."""
+    values = sorted({value for part in parts for value in part.values})
+    services = sorted({service for part in parts for service in part.services})
+    value_number = {value: number for number, value in enumerate(values)}
+    service_number = {service: number for number, service in enumerate(services)}
+    value = [np.array([value_number[entry] for entry in part.values] or [0])[part.value] for part in parts]
+    service = [np.array([service_number[entry] for entry in part.services] or [0])[part.service] for part in parts]
+    return _one_of_each(
+        Partners(
+            np.concatenate([part.kind for part in parts]),
+            np.concatenate([part.hash for part in parts]),
+            np.concatenate(value),
+            np.concatenate([part.key for part in parts]),
+            np.concatenate(service),
+            values,
+            services,
+        )
+    )
+
+
+def _one_of_each(partners: Partners) -> Partners:
+    """Keep for each id and tenant the span with the smallest key: busy ids would pair all with all."""
+    order = np.lexsort((partners.key, partners.value, partners.hash, partners.kind))
+    kind, hashes, value = partners.kind[order], partners.hash[order], partners.value[order]
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = (kind[1:] != kind[:-1]) | (hashes[1:] != hashes[:-1]) | (value[1:] != value[:-1])
+    chosen = order[is_first]
+    return Partners(
+        partners.kind[chosen], partners.hash[chosen], partners.value[chosen], partners.key[chosen],
+        partners.service[chosen], partners.values, partners.services,
+    )  # fmt: skip
 
 
 class _Reached:
     """Settles the calls level by level: a level that reaches tenants decides for the calls that it reaches."""
 
-    def __init__(self, untagged: Bools, tenant: I32, join: U8, ambiguous: Bools) -> None:
+    def __init__(self, untagged: Bools, tenant: I32) -> None:
         self.open = untagged.copy()
         self.tenant = tenant
-        self.join = join
-        self.ambiguous = ambiguous
-        self.via_row = np.full(len(tenant), -1, dtype=np.int32)
+        self.join = np.zeros(len(tenant), dtype=np.uint8)
+        self.ambiguous = np.zeros(len(tenant), dtype=bool)
+        self.via_service = np.full(len(tenant), -1, dtype=np.int32)
 
-    def settle(self, level: Join, calls: I64, values: I32, via: I32 | I64) -> None:
-        """Take what a level reached: one tenant recovers, several leave the call lost and ambiguous."""
+    def settle(self, level: Join, calls: I64, values: I32, via: U64, service: I64) -> None:
+        """Take what a level reached: one tenant recovers, several leave the call lost and ambiguous.
+
+        ``via`` are the keys of the spans at the other end, of which the smallest gives its ``service``.
+        """
         wanted = (values >= 0) & self.open[calls]
-        calls, values, via = calls[wanted], values[wanted], via[wanted]
-        if not len(calls):
+        if not wanted.any():
             return
-        lowest = np.full(len(self.open), np.iinfo(np.int32).max, dtype=np.int32)
-        highest = np.full(len(self.open), -1, dtype=np.int32)
-        np.minimum.at(lowest, calls, values)
-        np.maximum.at(highest, calls, values)
-        nearest = np.full(len(self.open), np.iinfo(np.int32).max, dtype=np.int32)
-        np.minimum.at(nearest, calls, via.astype(np.int32))
-        here = np.unique(calls)
-        self.via_row[here] = nearest[here]
-        agreed = here[lowest[here] == highest[here]]
-        self.tenant[agreed] = highest[agreed]
-        self.ambiguous[here[lowest[here] != highest[here]]] = True
+        calls, values, via, service = calls[wanted], values[wanted], via[wanted], service[wanted]
+        order = np.lexsort((via, calls))
+        calls, values = calls[order], values[order]
+        starts = np.flatnonzero(np.r_[True, calls[1:] != calls[:-1]])
+        here = calls[starts]
+        lowest, highest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+        agreed = lowest == highest
+        self.via_service[here] = service[order[starts]]
+        self.tenant[here[agreed]] = highest[agreed]
+        self.ambiguous[here[~agreed]] = True
         self.join[here] = level
         self.open[here] = False
 
 
-def _values(tenants: Sequence[tuple[TenantTag, ...]]) -> tuple[list[tuple[str, str]], I32]:
+def _values(tenants: Sequence[tuple[TenantTag, ...]]) -> tuple[list[Value], I32]:
     """Distinct (namespace, value) of the strongest tag, in textual order, and their number by tenant code."""
     values = sorted({(tags[0].namespace, tags[0].value) for tags in tenants})
     number = {value: position for position, value in enumerate(values)}
@@ -215,39 +380,6 @@ def _rank_within(groups: I64) -> I64:
     return ranks
 
 
-def _by_ids(
-    table: SpanTable, value_of: I32, reached: _Reached, passed_call: I32, passed_row: I32, kind: int
-) -> tuple[I64, I32, I64]:
-    """Tenants of the spans anywhere that share an id of one kind with a span on the way of a call."""
-    of_kind = table.id_kind == kind
-    id_row, id_hash = table.id_row[of_kind].astype(np.int64), table.id_hash[of_kind]
-    wanted = reached.open[passed_call]
-    calls, rows = passed_call[wanted].astype(np.int64), passed_row[wanted].astype(np.int64)
-    nothing = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64)
-    if not len(id_row) or not len(calls):
-        return nothing
-    at, own = _expand(rows, id_row, np.arange(len(id_row)))
-    calls, hashes = calls[at], id_hash[own]
-    partners = np.flatnonzero(np.isin(id_hash, hashes))
-    nearest, _ = nearest_tenant(table, id_row[partners])
-    knows = nearest >= 0
-    partners, nearest = partners[knows], nearest[knows]
-    known_hash, known_value, partner_row = (
-        id_hash[partners],
-        value_of[table.tenant[nearest]],
-        id_row[partners],
-    )
-    # One partner for each tenant of an id is enough, or busy ids would pair all with all.
-    order = np.lexsort((partner_row, known_value, known_hash))
-    is_first = np.ones(len(order), dtype=bool)
-    is_first[1:] = (known_hash[order][1:] != known_hash[order][:-1]) | (
-        known_value[order][1:] != known_value[order][:-1]
-    )
-    chosen = order[is_first]
-    at, found = _expand(hashes, known_hash[chosen], chosen)
-    return calls[at], known_value[found], partner_row[found]
-
-
 def _by_trace(table: SpanTable, value_of: I32, reached: _Reached, rows: I64) -> tuple[I64, I32, I64]:
     """The tenants of the other spans of a call's trace."""
     calls = np.flatnonzero(reached.open)
@@ -262,7 +394,9 @@ def _by_trace(table: SpanTable, value_of: I32, reached: _Reached, rows: I64) -> 
     np.minimum.at(lowest, of_trace, found)
     np.maximum.at(highest, of_trace, found)
     np.minimum.at(first, of_trace, spans)
-    several = (highest[traces] >= 0) & (lowest[traces] != highest[traces])
+    known = highest[traces] >= 0
+    calls, traces = calls[known], traces[known]
+    several = lowest[traces] != highest[traces]
     return (
         np.concatenate([calls, calls[several]]),
         np.concatenate([highest[traces], lowest[traces][several]]),
@@ -287,7 +421,7 @@ def _internal(
     rows: I64,
     status: U8,
     tenant: I32,
-    values: list[tuple[str, str]],
+    values: list[Value],
     policy: Policy,
 ) -> Bools:
     """Calls for which no tenant is expected."""

@@ -80,7 +80,14 @@ class Pipeline:
     calls: int = 0
 
     def audit(
-        self, paths: Sequence[str], settings: Settings, *, progress: Any = None, update_baseline: bool = False
+        self,
+        paths: Sequence[str],
+        settings: Settings,
+        *,
+        progress: Any = None,
+        update_baseline: bool = False,
+        keep_calls: bool = True,  # noqa: ARG002  # as it is called
+        save_columns: Path | None = None,  # noqa: ARG002  # as it is called
     ) -> Any:
         self.calls += 1
         self.paths = list(paths)

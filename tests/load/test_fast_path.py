@@ -106,7 +106,7 @@ def record(parts: Iterable[tuple[dict[str, Any], str, Sequence[dict[str, Any]]]]
 
 
 def read(records: Iterable[bytes], *, fast: bool) -> BatchBuilder:
-    builder = BatchBuilder(LEXICON, input_number=0)
+    builder = BatchBuilder(LEXICON)
     reader = OtlpJsonReader(builder, fast=fast)
     for number, data in enumerate(records):
         reader.read(data, number + 1, 100 * number)
@@ -122,7 +122,7 @@ def contents(batch: Batch) -> dict[str, Any]:
     """What a batch says, whatever its codes are; ids of one span in any order."""
     plain = (
         "key", "parent", "trace", "start_ns", "duration_ms", "trace_ids", "call_row", "tokens", "call_line",
-        "link_row", "link_key", "extra_call", "extra_searches", "extra_cost_pico",
+        "link_row", "link_key", "link_trace", "extra_call", "extra_searches", "extra_cost_pico",
     )  # fmt: skip
     return {
         **{name: getattr(batch, name).tolist() for name in plain},
@@ -143,7 +143,7 @@ def everything(builder: BatchBuilder) -> tuple[Any, ...]:
         builder.unread_usage,
         builder.corrupt_counts,
         builder.dropped_copies,
-        sorted((-number, entry.is_call, entry.has_tenant, entry.attributes) for number, _, entry in builder.sample),
+        builder.sample,
         [(rejection.line, rejection.reason) for rejection in builder.rejections],
     )
 
@@ -186,7 +186,7 @@ def descriptions(members: Sequence[dict[str, Any]]) -> int:
             asked["describe"] += 1
             return super().describe(*arguments, **options)
 
-    OtlpJsonReader(Asked(LEXICON, input_number=0)).read(record([({}, "openai", members)], 1), 1, 0)
+    OtlpJsonReader(Asked(LEXICON)).read(record([({}, "openai", members)], 1), 1, 0)
     return asked["describe"]
 
 
@@ -230,6 +230,20 @@ def test_plain_spans_are_never_described() -> None:
     }
 
     assert descriptions([plain, {"kind": 1, "attributes": []}]) == 0
+
+
+def test_a_request_to_a_providers_api_is_no_call_in_the_sample() -> None:
+    pairs = {
+        "celery.task_name": "work",
+        "deployment.environment.name": "staging",
+        "url.full": "https://api.openai.com/v1/chat/completions",
+        "customer": "acme",
+    }
+    job = {"kind": 0, "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in pairs.items()]}
+
+    builder = read([record([({}, "app", [job] * 3)], 1)], fast=True)
+
+    assert [(entry.is_call, entry.attributes) for entry in builder.sample] == [(False, (("customer", "acme"),))] * 3
 
 
 @pytest.mark.parametrize("size", [1, 3])

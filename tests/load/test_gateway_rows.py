@@ -577,7 +577,7 @@ def test_export_that_ends_on_its_cap_is_reported_as_cut_off(
     audited: Any, monkeypatch: pytest.MonkeyPatch, rows: int, *, cut: bool
 ) -> None:
     assert {form.name: form.cap for form in FORMATS if form.cap} == {"litellm-spend-logs": 10_000, "portkey": 50_000}
-    monkeypatch.setattr("auditor.load.FORMATS", [replace(form, cap=3) for form in FORMATS])
+    monkeypatch.setattr("auditor.load.joined.FORMATS", [replace(form, cap=3) for form in FORMATS])
 
     done = audited([{**METRIC, "id": f"r-{number}"} for number in range(rows)])
 

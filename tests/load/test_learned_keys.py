@@ -46,7 +46,7 @@ def test_known_keys_are_types_and_ids_and_counts_are_read_at_once() -> None:
     (span,) = spans_of(keys.request(request(TOKENS, MODEL)))
 
     assert [pair.key for pair in span.attributes] == ["gen_ai.usage.input_tokens", "gen_ai.request.model"]
-    assert span.attributes[0].value == learned_keys.KnownValue(intValue=120)
+    assert span.attributes[0].value == learned_keys.KnownCount(intValue=120)
     assert bytes(span.attributes[1].value) == b'{"stringValue": "m"}'
     assert type(span.attributes[0]) is not type(span.attributes[1])
 
@@ -56,10 +56,25 @@ def test_known_keys_are_types_and_ids_and_counts_are_read_at_once() -> None:
     [
         pair("gen_ai.usage.input_tokens", doubleValue=1.5),
         pair("gen_ai.usage.input_tokens", arrayValue={"values": []}),
+        pair("gen_ai.usage.input_tokens", stringValue="120"),
+        pair("gen_ai.usage.input_tokens", intValue="-1"),
+        pair("gen_ai.usage.input_tokens", intValue=str(10**9 + 1)),
+        pair("gen_ai.usage.input_tokens"),
+        {"key": "gen_ai.usage.input_tokens"},
         pair("another.key", stringValue="x"),
         {"value": {"stringValue": "no key"}},
     ],
-    ids=["a count with a fraction", "a list", "an unknown key", "no key"],
+    ids=[
+        "a count with a fraction",
+        "a list",
+        "a text",
+        "a negative count",
+        "a corrupt count",
+        "an empty count",
+        "no value",
+        "an unknown key",
+        "no key",
+    ],
 )
 def test_what_does_not_fit_is_left_to_the_plain_decoder(attribute: dict[str, Any]) -> None:
     keys = LearnedKeys(LEXICON)

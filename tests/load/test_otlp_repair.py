@@ -17,7 +17,7 @@ from auditor.load.builder import BatchBuilder
 from auditor.load.otlp_json import OtlpJsonReader
 from auditor.load.otlp_repair import repair
 from auditor.normalise.vocabulary import compile_lexicon
-from builders import SERVER, Audited, audit_bytes, call, hex_id, request, span
+from builders import SDK, SERVER, Audited, audit_bytes, call, hex_id, request, span
 
 SPANS = (
     span("POST", id="top", trace="t", kind=SERVER, attributes={"tenant.id": "acme"}, flags=0x100),
@@ -276,13 +276,29 @@ def test_unreadable_parent_costs_the_parent_only(tmp_path: Path) -> None:
     assert len(audit_bytes(tmp_path, json.dumps(document).encode()).rows) == 1
 
 
+@pytest.mark.parametrize("scope", [None, 7, {"name": None}, {"name": ["x"]}])
+def test_a_scope_without_a_readable_name_costs_the_name_only(scope: Any) -> None:
+    document = request(call(id="odd"))
+    document["resourceSpans"][0]["scopeSpans"][0]["scope"] = scope
+    builder = BatchBuilder(compile_lexicon())
+    reader = OtlpJsonReader(builder)
+
+    for line, entry in enumerate((request(call(id="before")), document, request(call(id="after"))), 1):
+        reader.read(json.dumps(entry).encode(), line, 0)
+
+    batch = builder.finish()
+    assert [batch.places[code].shape.scope for code in batch.place] == [SDK, "", SDK]
+    assert len(batch.call_row) == 3
+    assert builder.rejected == 0
+
+
 def test_a_bad_id_late_in_a_large_document_is_reported_with_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(otlp_json, "SPLIT_ABOVE", 0)
     monkeypatch.setattr(otlp_json, "PIECE", 1)
     monkeypatch.setattr(building, "FLUSH_SPANS", 2)
     document = request(*(call(id=f"call-{number}") for number in range(5)))
     each_span(document, lambda entry: entry.update(spanId="no id") if entry["spanId"] == hex_id("call-4", 8) else None)
-    builder = BatchBuilder(compile_lexicon(), input_number=0)
+    builder = BatchBuilder(compile_lexicon())
 
     OtlpJsonReader(builder).read(json.dumps(document).encode(), 7, 900)
     builder.flush()

@@ -40,7 +40,7 @@ def run(code: str) -> str:
 def test_importing_and_loading_a_book_leaves_heavy_packages_alone() -> None:
     code = (
         "import sys; from auditor.price import PriceBook; PriceBook.load()\n"
-        "heavy = {'genai_prices', 'pydantic', 'jsonschema', 'numpy', 'httpx2', 'httpx'}\n"
+        "heavy = {'genai_prices', 'genai_prices.data', 'pydantic', 'jsonschema', 'numpy', 'httpx2', 'httpx'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
 
@@ -51,7 +51,7 @@ def test_a_price_from_the_supplement_needs_no_price_data() -> None:
     code = (
         "import sys, datetime; from auditor.price import PriceBook, PriceKey\n"
         "card = PriceBook.load().card(PriceKey('cohere', 'rerank-v3.5', datetime.date(2026, 11, 20)))\n"
-        "print(card.base.per_search, 'genai_prices' in sys.modules, 'jsonschema' in sys.modules)"
+        "print(card.base.per_search, 'genai_prices.data' in sys.modules, 'jsonschema' in sys.modules)"
     )
 
     assert run(code) == "2000000000 False False"
@@ -69,6 +69,20 @@ def test_prices_are_found_without_any_socket() -> None:
     )
 
     assert run(code) == "2500000"
+
+
+def test_price_data_comes_without_the_client_that_fetches_newer_ones() -> None:
+    code = (
+        "import sys, datetime; from auditor.price import PriceBook, PriceKey\n"
+        "key = PriceKey('openai', 'gpt-4o', datetime.date(2026, 11, 20))\n"
+        "print(PriceBook.load().card(key).base.input, 'genai_prices.update_prices' in sys.modules)\n"
+        "import genai_prices; from auditor.price.library import bundled\n"
+        "usage = genai_prices.Usage(input_tokens=1000000)\n"
+        "print(genai_prices.calc_price(usage, 'gpt-4o', provider_id='openai').input_price)\n"
+        "print(genai_prices.types.ModelInfo is bundled().ModelInfo, PriceBook.load().card(key).base.input)"
+    )
+
+    assert run(code).split() == ["2500000", "False", "2.50", "True", "2500000"]
 
 
 def test_a_snapshot_that_another_library_fetched_is_not_used() -> None:

@@ -146,7 +146,7 @@ def _side(name: str, settings: Settings, *, quiet: bool) -> Side:
     from auditor.cli.progress import Progress  # noqa: PLC0415  # only for traces
 
     with Progress(quiet=quiet) as progress:
-        done = pipeline.audit([name], settings.without_gate(), progress=progress)
+        done = pipeline.audit([name], settings.without_gate(), progress=progress, keep_calls=False)
     return Side(name, done.report, is_saved=False)
 
 

@@ -207,7 +207,7 @@ def lines(draft: Draft) -> Iterator[str]:
     )
 
 
-PATHS = {"pricing": '"prices.toml"', "baseline": '"audit-baseline.json"'}
+PATHS = {"pricing": '"prices.toml"', "baseline": '"audit-baseline.json"', "temp_dir": '"/var/tmp"'}
 """Examples for settings that are a path."""
 
 

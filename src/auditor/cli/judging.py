@@ -34,6 +34,11 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "exit_zero": "exit_zero",
         "strict": "strict",
         "hash_ids": "hash_ids",
+        "jobs": "jobs",
+        "memory": "memory",
+        "temp_dir": "temp_dir",
+        "engine": "engine",
+        "master": "master",
     }
 )
 """The settings that options of ``audit`` set, by the option's parameter."""
@@ -49,12 +54,14 @@ class Prepared:
     """Where this run writes its baseline, if it does."""
     quiet: bool
     color: str
+    save_columns: Path | None = None
+    """A directory that what was read is kept in."""
 
 
 def prepare(paths: Sequence[str], given: Mapping[str, Any]) -> Prepared:
     """Check the options of ``audit`` by their parameters; raises ``SettingsError`` for what cannot be followed."""
     options.choice("--color", given["color"], options.COLORS)
-    flags = {key: given[name] for name, key in SETTINGS.items()}
+    flags = {key: given.get(name) for name, key in SETTINGS.items()}
     settings = options.settings_from(
         {**flags, **options.levels(given["fail_on"])},
         config=given["config"],
@@ -63,7 +70,7 @@ def prepare(paths: Sequence[str], given: Mapping[str, Any]) -> Prepared:
     )
     outputs = output.plan(options.formats_from(given["formats"]), paths, quiet=given["quiet"])
     target = baseline_file.place_of(settings.baseline, outputs, paths) if given["update_baseline"] else None
-    return Prepared(settings, outputs, target, given["quiet"], given["color"])
+    return Prepared(settings, outputs, target, given["quiet"], given["color"], given.get("save_columns"))
 
 
 def judge(prepared: Prepared, paths: Sequence[str], *, names: Mapping[str, str] = MappingProxyType({})) -> int:
@@ -72,7 +79,12 @@ def judge(prepared: Prepared, paths: Sequence[str], *, names: Mapping[str, str] 
 
     with Progress(quiet=prepared.quiet) as progress:
         result = pipeline.audit(
-            paths, prepared.settings, progress=progress, update_baseline=prepared.baseline is not None
+            paths,
+            prepared.settings,
+            progress=progress,
+            update_baseline=prepared.baseline is not None,
+            keep_calls=False,
+            save_columns=prepared.save_columns,
         )
     report = result.report
     if output.wants_places(prepared.outputs):

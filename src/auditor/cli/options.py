@@ -57,6 +57,15 @@ Rollup = Annotated[
     str | None, typer.Option("--rollup", metavar="call|request", help=help_of("rollup"), show_default=False)
 ]
 Pricing = Annotated[Path | None, typer.Option("--pricing", metavar="FILE", help=help_of("pricing"), show_default=False)]
+Jobs = Annotated[str | None, typer.Option("--jobs", "-j", metavar="N", help=help_of("jobs"), show_default=False)]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help=help_of("memory"), show_default=False)]
+TempDir = Annotated[
+    Path | None, typer.Option("--temp-dir", metavar="DIR", help=help_of("temp_dir"), show_default=False)
+]
+Engine = Annotated[
+    str | None, typer.Option("--engine", metavar="local|spark", help=help_of("engine"), show_default=False)
+]
+Master = Annotated[str | None, typer.Option("--master", metavar="MASTER", help=help_of("master"), show_default=False)]
 CostSource = Annotated[
     str | None,
     typer.Option("--cost-source", metavar="SOURCE", help=help_of("cost_source"), show_default=False),

@@ -1,20 +1,20 @@
 """Groups calls that went the same way into cases, and surveys the whole input.
 
 A case is keyed by a hash of what its calls have in common, made of names and never of row numbers, so that it is
-the same for equal input in any order.
+the same for equal input in any order, and for calls of any partition.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from auditor.diagnose.cuts import find_cuts
+from auditor.diagnose.cuts import Cuts
 from auditor.graph.attributed import Attribution
 from auditor.graph.resolve import End, Places, steps_between
 from auditor.graph.table import ROOT, SpanTable
@@ -36,7 +36,6 @@ from auditor.model.joins import STATUSES, Join, Status
 from auditor.model.lexicon import Operation
 from auditor.model.spans import I64, U8, U64, Bools, CallerSaid, CallFacts, Kind, Role
 
-SAMPLES = 3
 _MISSING_USAGE = USAGES.index(UsageStatus.MISSING)
 _UNATTRIBUTED = (STATUSES.index(Status.RECOVERABLE), STATUSES.index(Status.LOST))
 _RECOVERABLE = STATUSES.index(Status.RECOVERABLE)
@@ -63,13 +62,94 @@ class CostedCalls:
     """The usage came when the call's span had ended."""
 
 
+Process = tuple[str, str]
+"""Service and instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all partitions together say of the surroundings of calls."""
+
+    knowing: Collection[Process]
+    """Processes of which a span knows a tenant."""
+    pricing_logs: Collection[str]
+    """Gateways whose logs tell costs."""
+    cuts: Cuts
+
+
+@dataclass(slots=True)
+class SurveyPart:
+    """What one partition says for the survey."""
+
+    services: dict[str, ServiceFacts]
+    credentials: dict[str, CredentialFacts]
+    tenants: dict[str, set[tuple[str, str]]]
+    """By credential: the tenants of its calls."""
+    producers: frozenset[str]
+    operations: frozenset[Operation]
+    has_kinds: bool
+    has_graph: bool
+    has_streams: bool
+    has_batches: bool
+    has_rows: bool
+    shows_callers: bool
+
+
 @dataclass(slots=True)
 class Cases:
-    """All cases, and the case of each call (-1 for calls that nothing ails)."""
+    """The cases of a partition, ordered by key."""
 
     cases: list[Case]
-    of_call: I64
-    survey: Survey
+    first: list[int]
+    """By case: the smallest key among the spans of its calls; that call shows the way of all."""
+    survey: SurveyPart
+    of_call: I64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Position among the cases of each call; -1 for calls that nothing ails."""
+
+
+def merge_cases(parts: Sequence[Cases]) -> list[Case]:
+    """Put the cases of all partitions together, ordered by key."""
+    merged: dict[int, tuple[int, Case]] = {}
+    for part in parts:
+        for case, first in zip(part.cases, part.first, strict=True):
+            known = merged.get(case.key)
+            merged[case.key] = (first, case) if known is None else _both(known, (first, case))
+    return [merged[key][1] for key in sorted(merged)]
+
+
+_ADDED = ("calls", "cost", "unattributed_calls", "unattributed_cost", "recoverable_cost", "unmetered_calls")
+
+
+def _both(one: tuple[int, Case], other: tuple[int, Case]) -> tuple[int, Case]:
+    first, shown = min(one, other, key=lambda entry: entry[0])
+    sums = {name: getattr(one[1], name) + getattr(other[1], name) for name in _ADDED}
+    return first, replace(shown, **sums)
+
+
+def merge_surveys(parts: Sequence[SurveyPart]) -> Survey:
+    """Put together what all partitions say."""
+    services: dict[str, ServiceFacts] = {}
+    credentials: dict[str, CredentialFacts] = {}
+    tenants: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for part in parts:
+        for name, facts in part.services.items():
+            services[name] = services[name].plus(facts) if name in services else facts
+        for name, use in part.credentials.items():
+            credentials[name] = credentials[name].plus(use) if name in credentials else use
+        for name, known in part.tenants.items():
+            tenants[name] |= known
+    return Survey(
+        services=dict(sorted(services.items())),
+        credentials={name: replace(use, tenants=len(tenants[name])) for name, use in sorted(credentials.items())},
+        producers=frozenset().union(*(part.producers for part in parts)),
+        operations=frozenset().union(*(part.operations for part in parts)),
+        has_kinds=any(part.has_kinds for part in parts),
+        has_graph=any(part.has_graph for part in parts),
+        has_streams=any(part.has_streams for part in parts),
+        has_batches=any(part.has_batches for part in parts),
+        has_rows=any(part.has_rows for part in parts),
+        shows_callers=any(part.shows_callers for part in parts),
+    )
 
 
 def operation_of(facts: CallFacts) -> Operation:
@@ -80,17 +160,20 @@ def operation_of(facts: CallFacts) -> Operation:
     return Operation.EMBEDDINGS if "embed" in model else Operation.CHAT
 
 
-def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution) -> Cases:
+def build_cases(
+    table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, around: Surroundings
+) -> Cases:
     """Group all calls that lack a tenant, lack usage, or carry the wrong tenant."""
     walks = attribution.walks
-    logged = _logged(table, places, calls)
+    logged = _logged(table, places, calls, around.pricing_logs)
     wanted = np.flatnonzero(_ails(calls, attribution, logged))
     rows = walks.start
-    linked, producer = _links(table, places, attribution)
+    linked, producer = _links(table, attribution)
     peers = _peers(table, places, attribution, rows)
-    cuts = find_cuts(table, places, attribution, rows)
+    cuts = _cuts(table, attribution, around.cuts)
     beside_agent = _beside_agents(table, places, attribution, rows)
-    process_knows = _knowing_processes(table, places)[places.process[table.place[walks.top_row]]]
+    knowing = np.array([process in around.knowing for process in places.processes] or [False], dtype=bool)
+    process_knows = knowing[places.process[table.place[walks.top_row]]] if len(rows) else np.empty(0, dtype=bool)
     untagged = np.isin(attribution.status, _UNATTRIBUTED)
 
     facts_key = np.array([_hash(_facts_key(facts)) for facts in calls.facts] or [0], dtype=np.uint64)
@@ -117,17 +200,18 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
     )
     of_call = np.full(len(rows), -1, dtype=np.int64)
     keys, inverse = np.unique(key, return_inverse=True)
-    order = np.lexsort((table.key[rows[wanted]], -calls.cost[wanted], inverse))
+    order = np.lexsort((table.key[rows[wanted]], inverse))
     bounds = np.searchsorted(inverse[order], np.arange(len(keys) + 1))
-    cases = []
+    cases: list[Case] = []
+    first_keys: list[int] = []
     for number in range(len(keys)):
         members = wanted[order[bounds[number] : bounds[number + 1]]]
         of_call[members] = number
-        first = int(members[np.argmin(table.key[rows[members]])])
+        first = int(members[0])
+        first_keys.append(int(table.key[rows[first]]))
         cases.append(
             _case(
                 int(keys[number]),
-                number,
                 table,
                 places,
                 calls,
@@ -143,7 +227,16 @@ def build_cases(table: SpanTable, places: Places, calls: CostedCalls, attributio
                 logged=logged,
             )
         )
-    return Cases(cases, of_call, _survey(table, places, calls, attribution, rows))
+    return Cases(cases, first_keys, _survey(table, places, calls, attribution, rows), of_call)
+
+
+def _cuts(table: SpanTable, attribution: Attribution, cuts: Cuts) -> dict[int, CutMatch]:
+    """The cut that explains each call, by call number."""
+    if not cuts:
+        return {}
+    untagged = np.flatnonzero(np.isin(attribution.status, _UNATTRIBUTED) & (attribution.walks.tenant_row < 0))
+    tops = table.key[attribution.walks.top_row[untagged]].tolist()
+    return {call: cuts[top] for call, top in zip(untagged.tolist(), tops, strict=True) if top in cuts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +248,13 @@ class _Logged:
     is_unread: Bools
 
 
-def _logged(table: SpanTable, places: Places, calls: CostedCalls) -> _Logged:
+def pricing_logs(table: SpanTable, places: Places, price: I64) -> set[str]:
+    """Gateways whose logs tell the cost of any call; ``price`` as in ``CostedCalls``."""
+    shapes = places.shape[table.place[table.call_row[price[table.reported_pico[price] > 0]].astype(np.int64)]]
+    return {places.shapes[number].service for number in np.unique(shapes).tolist() if places.shapes[number].is_row}
+
+
+def _logged(table: SpanTable, places: Places, calls: CostedCalls, pricing: Collection[str]) -> _Logged:
     """Compare what gateways' logs say of each call with what is known of it."""
     place = table.place[table.call_row[calls.price].astype(np.int64)]
     is_row = np.array([shape.is_row for shape in places.shapes] or [False], dtype=bool)[places.shape[place]]
@@ -166,8 +265,7 @@ def _logged(table: SpanTable, places: Places, calls: CostedCalls) -> _Logged:
     number_of = np.array([services.setdefault(shape.service, len(services)) for shape in places.shapes], dtype=np.int64)
     log = number_of[places.shape[place]]
     reported = table.reported_pico[calls.price] > 0
-    knows_costs = np.zeros(len(services), dtype=bool)
-    knows_costs[log[is_row & reported]] = True
+    knows_costs = np.array([service in pricing for service in services], dtype=bool)
     facts_of = table.call_facts[calls.price].astype(np.int64)
     says_free = np.array([facts.logged_free for facts in table.facts] or [False], dtype=bool)[facts_of]
     failed = np.array([facts.failed for facts in table.facts] or [False], dtype=bool)[facts_of]
@@ -205,7 +303,6 @@ def _ails(calls: CostedCalls, attribution: Attribution, logged: _Logged) -> Bool
 
 def _case(
     key: int,
-    number: int,
     table: SpanTable,
     places: Places,
     calls: CostedCalls,
@@ -274,8 +371,6 @@ def _case(
         has_logged_cost=bool(logged.has_cost[first]),
         caller_said=facts.caller_said,
         is_unread=bool(logged.is_unread[first]),
-        number=number,
-        sample_calls=tuple(members[:SAMPLES].tolist()),
     )
 
 
@@ -348,19 +443,16 @@ def _combine(*columns: np.ndarray) -> U64:
 # -- facts about the surroundings of calls -----------------------------------------------------------
 
 
-def _links(table: SpanTable, places: Places, attribution: Attribution) -> tuple[Bools, list[str]]:
+def _links(table: SpanTable, attribution: Attribution) -> tuple[Bools, list[str]]:
     """Whether a span on the way of each call has a link, and the service at the other end of its join."""
     linked = np.zeros(len(attribution.status), dtype=bool)
     has_link = np.zeros(len(table.key), dtype=bool)
     has_link[table.link_row] = True
     linked[attribution.passed_call[has_link[attribution.passed_row]]] = True
-    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID, Join.WORKFLOW_ID]) & (
-        attribution.via_row >= 0
-    )
-    services = [shape.service for shape in places.shapes]
+    queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID, Join.WORKFLOW_ID])
     producer = [""] * len(linked)
-    for call in np.flatnonzero(queue_joins).tolist():
-        producer[call] = services[places.shape[table.place[attribution.via_row[call]]]]
+    for call in np.flatnonzero(queue_joins & (attribution.via_service >= 0)).tolist():
+        producer[call] = attribution.via[attribution.via_service[call]]
     return linked, producer
 
 
@@ -430,56 +522,52 @@ def _beside_agents(table: SpanTable, places: Places, attribution: Attribution, r
     return beside
 
 
-def _knowing_processes(table: SpanTable, places: Places) -> Bools:
-    """By process: whether any of its spans knows a tenant.
+def knowing_processes(table: SpanTable, places: Places) -> set[Process]:
+    """Processes of which any span knows a tenant.
 
     A model call without a parent does not tell: a gateway that writes one span a call has no context to lose.
     """
-    knows = np.zeros(int(places.process.max(initial=-1)) + 1, dtype=bool)
     lone = (table.parent == ROOT) & places.having(Role.MODEL_CALL)[table.place]
-    knows[places.process[table.place[(table.tenant >= 0) & ~lone]]] = True
-    return knows
+    found = np.unique(places.process[table.place[(table.tenant >= 0) & ~lone]])
+    return {places.processes[number] for number in found.tolist()}
 
 
-def _survey(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64) -> Survey:
-    shapes = places.shapes
+def _survey(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64) -> SurveyPart:
     shape_of_span = places.shape[table.place] if len(table.place) else np.empty(0, np.int64)
-    with_tenant = np.bincount(shape_of_span[table.tenant >= 0], minlength=len(shapes))
+    seen = np.bincount(shape_of_span, minlength=len(places.shapes))
+    with_tenant = np.bincount(shape_of_span[table.tenant >= 0], minlength=len(places.shapes))
+    shapes = [shape for shape, spans in zip(places.shapes, seen.tolist(), strict=True) if spans]
     carries = attribution.carried >= 0
-    services: dict[str, ServiceFacts] = {}
-    for number, shape in enumerate(shapes):
-        known = services.get(shape.service, ServiceFacts())
-        services[shape.service] = replace(
-            known,
-            spans_with_tenant=known.spans_with_tenant + int(with_tenant[number]),
-            has_server=known.has_server or shape.role is Role.SERVER,
-            has_consumer=known.has_consumer or shape.role is Role.CONSUMER,
-            languages=known.languages | ({shape.language} if shape.language else set()),
-            scopes=known.scopes | ({shape.scope} if shape.scope else set()),
-        )
-    names = [shape.service for shape in shapes]
-    call_shapes = places.shape[table.place[rows]] if len(rows) else np.empty(0, np.int64)
-    for number, total, tagged in _counts(call_shapes, carries):
-        known = services[names[number]]
-        services[names[number]] = replace(
-            known, calls=known.calls + total, calls_with_tenant=known.calls_with_tenant + tagged
-        )
-    sent = np.array([facts.caller_said is CallerSaid.TENANT for facts in calls.facts] or [False], dtype=bool)
-    for number, _, from_caller in _counts(call_shapes, sent[calls.facts_of]):
-        if from_caller:
-            known = services[names[number]]
-            services[names[number]] = replace(
-                known, calls_with_tenant_from_caller=known.calls_with_tenant_from_caller + from_caller
+    services: dict[str, ServiceFacts] = defaultdict(ServiceFacts)
+    for shape, spans in zip(places.shapes, with_tenant.tolist(), strict=True):
+        if shape in shapes:
+            services[shape.service] = services[shape.service].plus(
+                ServiceFacts(
+                    spans_with_tenant=spans,
+                    has_server=shape.role is Role.SERVER,
+                    has_consumer=shape.role is Role.CONSUMER,
+                    languages=frozenset({shape.language} - {""}),
+                    scopes=frozenset({shape.scope} - {""}),
+                )
             )
-    operations = {operation_of(calls.facts[number]) for number in np.unique(calls.facts_of).tolist()}
+    call_shapes = places.shape[table.place[rows]] if len(rows) else np.empty(0, np.int64)
+    sent = np.array([facts.caller_said is CallerSaid.TENANT for facts in calls.facts] or [False], dtype=bool)
+    from_caller = {number: count for number, _, count in _counts(call_shapes, sent[calls.facts_of])}
+    for number, total, tagged in _counts(call_shapes, carries):
+        name = places.shapes[number].service
+        services[name] = services[name].plus(
+            ServiceFacts(total, tagged, calls_with_tenant_from_caller=from_caller[number])
+        )
     used = [calls.facts[number] for number in np.unique(calls.facts_of).tolist()]
-    return Survey(
-        services=services,
-        credentials=_credentials(calls, attribution),
+    credentials, tenants = _credentials(calls, attribution)
+    return SurveyPart(
+        services=dict(services),
+        credentials=credentials,
+        tenants=tenants,
         producers=_producers(table, places),
         has_kinds=any(shape.kind not in {Kind.UNSPECIFIED, Kind.INTERNAL} for shape in shapes),
         has_graph=any(not shape.is_row for shape in shapes),
-        operations=frozenset(operations),
+        operations=frozenset(map(operation_of, used)),
         has_streams=any(facts.streamed for facts in used),
         has_batches=any(facts.batch for facts in used),
         has_rows=any(shape.is_row for shape in shapes),
@@ -493,25 +581,23 @@ def _counts(groups: I64, flags: Bools) -> Iterable[tuple[int, int, int]]:
     return [(int(number), int(totals[number]), int(flagged[number])) for number in np.flatnonzero(totals)]
 
 
-def _credentials(calls: CostedCalls, attribution: Attribution) -> dict[str, CredentialFacts]:
-    carries = attribution.carried >= 0
-    tenants: dict[str, set[int]] = defaultdict(set)
-    facts_and_tenant = np.unique(np.stack([calls.facts_of, attribution.carried.astype(np.int64)]), axis=1)
-    for number, tenant in facts_and_tenant.T.tolist():
-        if tenant >= 0:
-            tenants[calls.facts[number].credential].add(tenant)
-    found: dict[str, CredentialFacts] = {}
-    for number, total, tagged in _counts(calls.facts_of, carries):
-        credential = calls.facts[number].credential
-        known = found.get(credential, CredentialFacts())
+def _credentials(
+    calls: CostedCalls, attribution: Attribution
+) -> tuple[dict[str, CredentialFacts], dict[str, set[tuple[str, str]]]]:
+    """How the calls under each credential are attributed, and their tenants."""
+    carried = attribution.carried.astype(np.int64)
+    tenants: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    width = np.int64(len(attribution.values) + 1)
+    for code in np.unique(calls.facts_of * width + carried + 1).tolist():
+        number, tenant = divmod(code, int(width))
+        if tenant:
+            tenants[calls.facts[number].credential].add(attribution.values[tenant - 1])
+    found: dict[str, CredentialFacts] = defaultdict(CredentialFacts)
+    for number, total, tagged in _counts(calls.facts_of, carried >= 0):
         embeds = operation_of(calls.facts[number]) in {Operation.EMBEDDINGS, Operation.RERANK}
-        found[credential] = CredentialFacts(
-            known.total + total,
-            known.with_tenant + tagged,
-            known.embeddings_with_tenant + (tagged if embeds else 0),
-            len(tenants[credential]),
-        )
-    return found
+        credential = calls.facts[number].credential
+        found[credential] = found[credential].plus(CredentialFacts(total, tagged, tagged if embeds else 0))
+    return dict(found), dict(tenants)
 
 
 def _producers(table: SpanTable, places: Places) -> frozenset[str]:
@@ -521,7 +607,7 @@ def _producers(table: SpanTable, places: Places) -> frozenset[str]:
         return frozenset()
     rows = np.flatnonzero(is_producer[table.place])
     parent = table.parent[rows]
-    above = np.where(parent >= 0, table.tenant[parent], -1)
+    above = np.where(parent >= 0, table.tenant[np.maximum(parent, 0)], -1)
     knows = (table.tenant[rows] >= 0) | (above >= 0)
     return frozenset(
         places.shapes[number].service for number in np.unique(places.shape[table.place[rows[knows]]]).tolist()

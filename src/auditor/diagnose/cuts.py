@@ -5,23 +5,26 @@ the childless client spans (or server spans) of an upstream service that know a 
 The match counts only when it explains at least half of the roots and far more than the same match shifted by a
 second; a constant offset between the two clocks is allowed for. In dense traffic a shifted match is as good as
 the true one, and nothing is said.
+
+Both sides may lie in any partition: each tells its roots and callers, and what all together say comes back by the
+keys of the roots.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from heapq import heappop, heappush
 
 import numpy as np
 
 from auditor.graph.attributed import Attribution
-from auditor.graph.resolve import End, Places, nearest_tenant
+from auditor.graph.resolve import End, Places, Walks, nearest_tenant
 from auditor.graph.table import SpanTable
 from auditor.model.case import CutMatch
 from auditor.model.joins import STATUSES, Status
-from auditor.model.spans import I64, Bools, Role
+from auditor.model.spans import I64, U32, U64, Bools, Role
 
 SHIFT_NS = 1_000_000_000
 MAX_OFFSET_NS = 600_000_000_000
@@ -40,44 +43,52 @@ CLEARLY_BETTER = 2
 _LOST = (STATUSES.index(Status.RECOVERABLE), STATUSES.index(Status.LOST))
 
 
-def find_cuts(table: SpanTable, places: Places, attribution: Attribution, rows: I64) -> dict[int, CutMatch]:
-    """The cut that explains each call, by call number."""
-    if not len(rows):
-        return {}
-    walks = attribution.walks
+@dataclass(slots=True)
+class Moments:
+    """When some spans of services were."""
+
+    start: I64
+    end: I64
+    service: U32
+    """Row of ``services``."""
+    services: list[str]
+
+    def __getitem__(self, chosen: Bools | I64) -> Moments:
+        return Moments(self.start[chosen], self.end[chosen], self.service[chosen], self.services)
+
+
+@dataclass(slots=True)
+class Roots:
+    """Roots of traces that may be cut."""
+
+    key: U64
+    at: Moments
+
+
+@dataclass(slots=True)
+class Callers:
+    """Spans with a tenant that may have made a call whose trace was cut."""
+
+    clients: Moments
+    servers: Moments
+
+
+def may_be_cut(table: SpanTable, places: Places, walks: Walks) -> Bools:
+    """Calls that reach no tenant, below a root that serves a request: another trace may have made it."""
     is_server = places.having(Role.SERVER)
-    tops = walks.top_row.astype(np.int64)
-    cut_off = (
-        np.isin(attribution.status, _LOST)
-        & (walks.tenant_row < 0)
-        & (walks.end == End.ROOT)
-        & is_server[table.place[tops]]
-    )
-    if not cut_off.any():
-        return {}
-    service = _services(places)
-    by_service: dict[int, list[int]] = defaultdict(list)
-    for root in np.unique(tops[cut_off]).tolist():
-        by_service[int(service[table.place[root]])].append(root)
-    explained: dict[int, CutMatch] = {}
-    clients, servers = _callers(table, places)
-    for downstream, roots in sorted(by_service.items()):
-        rows_of_roots = np.array(roots, dtype=np.int64)
-        found = _match(table, service, rows_of_roots, downstream, clients)
-        explained |= found or _match(table, service, rows_of_roots, downstream, servers)
-    return {
-        call: explained[int(tops[call])] for call in np.flatnonzero(cut_off).tolist() if int(tops[call]) in explained
-    }
+    found: Bools = (walks.tenant_row < 0) & (walks.end == End.ROOT) & is_server[table.place[walks.top_row]]
+    return found
 
 
-def _services(places: Places) -> I64:
-    numbers: dict[str, int] = {}
-    by_shape = np.array([numbers.setdefault(shape.service, len(numbers)) for shape in places.shapes], dtype=np.int64)
-    return by_shape[places.shape]
+def cut_roots(table: SpanTable, places: Places, attribution: Attribution) -> Roots:
+    """Roots of the traces of calls that have no tenant and may be cut."""
+    cut_off = np.isin(attribution.status, _LOST) & may_be_cut(table, places, attribution.walks)
+    rows = np.unique(attribution.walks.top_row[cut_off].astype(np.int64))
+    return Roots(table.key[rows], _moments(table, places, rows))
 
 
-def _callers(table: SpanTable, places: Places) -> tuple[I64, I64]:
-    """Spans with a tenant that may have made a call whose trace was cut: client spans without a child, and servers.
+def callers(table: SpanTable, places: Places) -> Callers:
+    """Client spans with a tenant and without a child, and servers with a tenant.
 
     A server counts when nothing below it, one step down, runs in another process: there its call would be seen.
     """
@@ -90,19 +101,63 @@ def _callers(table: SpanTable, places: Places) -> tuple[I64, I64]:
     calls_out[table.parent[crossing]] = True
     clients = np.flatnonzero(places.having(Role.CLIENT)[table.place] & ~has_child)
     servers = np.flatnonzero(places.having(Role.SERVER)[table.place] & ~calls_out)
-    return tuple(rows[nearest_tenant(table, rows)[0] >= 0] for rows in (clients, servers))  # type: ignore[return-value]  # two rows in, two out
+    knowing = (rows[nearest_tenant(table, rows)[0] >= 0] for rows in (clients, servers))
+    return Callers(*(_moments(table, places, rows) for rows in knowing))
 
 
-def _match(table: SpanTable, service: I64, roots: I64, downstream: int, callers: I64) -> dict[int, CutMatch]:
-    best: dict[int, CutMatch] = {}
+def _moments(table: SpanTable, places: Places, rows: I64) -> Moments:
+    names = sorted({shape.service for shape in places.shapes})
+    number = {name: position for position, name in enumerate(names)}
+    by_shape = np.array([number[shape.service] for shape in places.shapes], dtype=np.uint32)
+    service = by_shape[places.shape[table.place[rows]]] if len(rows) else np.empty(0, np.uint32)
+    return Moments(table.start_ns[rows], table.end_ns(rows), service, names)
+
+
+Cuts = dict[int, CutMatch]
+"""By the key of the root that lies inside: the cut that explains it."""
+
+
+def find_cuts(roots: Sequence[Roots], known_callers: Sequence[Callers]) -> Cuts:
+    """Match the roots of all partitions with the callers of all partitions."""
+    services = sorted({name for part in roots for name in part.at.services})
+    key = np.concatenate([part.key for part in roots])
+    order = np.argsort(key)
+    key, inner = key[order], _joined([part.at for part in roots], services)[order]
+    # In the order of time: spans of the same moments are as good as one another.
+    clients, servers = (
+        found[np.lexsort((found.end, found.start))]
+        for found in (
+            _joined([part.clients for part in known_callers], services),
+            _joined([part.servers for part in known_callers], services),
+        )
+    )
+    explained: Cuts = {}
+    for downstream in np.unique(inner.service).tolist():
+        here = inner.service == downstream
+        found = _match(inner[here], downstream, clients) or _match(inner[here], downstream, servers)
+        if found is not None:
+            cut, contained = found
+            explained |= dict.fromkeys(key[here][contained].tolist(), cut)
+    return explained
+
+
+def _joined(parts: Sequence[Moments], services: list[str]) -> Moments:
+    number = {name: position for position, name in enumerate(services)}
+    service = [np.array([number[name] for name in part.services] or [0], np.uint32)[part.service] for part in parts]
+    start, end = (np.concatenate([getattr(part, name) for part in parts]) for name in ("start", "end"))
+    return Moments(start, end, np.concatenate(service), services)
+
+
+def _match(roots: Moments, downstream: int, outside: Moments) -> tuple[CutMatch, Bools] | None:
+    """The cut that explains most of the roots of a service, and which of them."""
+    best: tuple[CutMatch, Bools] | None = None
     best_share = Fraction(0)
-    of_service = service[table.place[callers]]
-    inner = _Spans(table.start_ns[roots], table.end_ns(roots)).earliest(DECIDING_ROOTS)
-    for upstream in np.unique(of_service).tolist():
+    inner = _Spans(roots.start, roots.end).earliest(DECIDING_ROOTS)
+    for upstream in np.unique(outside.service).tolist():
         if upstream == downstream:
             continue
-        rows = callers[of_service == upstream]
-        outer = _Spans(table.start_ns[rows], table.end_ns(rows))
+        theirs = outside[outside.service == upstream]
+        outer = _Spans(theirs.start, theirs.end)
         offset = _offset(inner, outer)
         count = _matched(inner.moved(offset), outer, at_least=(len(inner) + 1) // 2)
         if count is None or Fraction(count, len(inner)) <= best_share:
@@ -114,10 +169,10 @@ def _match(table: SpanTable, service: I64, roots: I64, downstream: int, callers:
         if offset and (count < OFFSET_MATCHES or count < OFFSET_SHARE * len(inner)):
             continue
         # A streamed answer outlasts the client span that asked for it: its beginning lies inside.
-        begun = table.start_ns[roots] + offset
+        begun = roots.start + offset
         contained = _Spans(begun, begun).contained_in(outer)
-        cut = CutMatch(table.places[table.place[rows[0]]].shape.service, count, len(inner))
-        best = {int(root): cut for root, inside in zip(roots, contained, strict=True) if inside}
+        cut = CutMatch(outside.services[upstream], count, len(inner))
+        best = cut, contained
         best_share = Fraction(count, len(inner))
     return best
 
@@ -140,17 +195,27 @@ class _Spans:
         order = np.lexsort((self.end, self.start))[:count]
         return _Spans(self.start[order], self.end[order])
 
+    def around(self, inner: _Spans) -> _Spans:
+        """Those that may contain any of the others."""
+        if not len(inner):
+            return self
+        near = (self.start <= inner.start.max()) & (self.end >= inner.end.min())
+        return _Spans(self.start[near], self.end[near])
+
     def contained_in(self, outer: _Spans) -> Bools:
         """Which of them lie inside at least one of the others."""
         order = np.argsort(outer.start, kind="stable")
         latest_end = np.maximum.accumulate(outer.end[order])
         at = np.searchsorted(outer.start[order], self.start, side="right") - 1
+        if not len(order):
+            return np.zeros(len(self), dtype=bool)
         contained: Bools = (at >= 0) & (latest_end[np.maximum(at, 0)] >= self.end)
         return contained
 
 
 def _matched(inner: _Spans, outer: _Spans, *, at_least: int) -> int | None:
     """How many intervals find one of their own that contains them; ``None`` when they are fewer than asked."""
+    outer = outer.around(inner)
     if int(inner.contained_in(outer).sum()) < at_least:
         return None
     count = int(_one_to_one(inner, outer).sum())
@@ -183,21 +248,17 @@ def _one_to_one(inner: _Spans, outer: _Spans) -> Bools:
     upper = np.argsort(outer.start, kind="stable")
     upper_start, upper_end = outer.start[upper].tolist(), outer.end[upper].tolist()
     waiting: list[int] = []
+    """Ends of those that have begun and are free, in order."""
     position = 0
     lower = np.argsort(inner.start, kind="stable")
     spans = zip(lower.tolist(), inner.start[lower].tolist(), inner.end[lower].tolist(), strict=True)
     for number, start, end in spans:
         while position < len(upper_start) and upper_start[position] <= start:
-            heappush(waiting, upper_end[position])
+            insort(waiting, upper_end[position])
             position += 1
-        while waiting and waiting[0] < start:
-            heappop(waiting)
-        put_back = []
-        while waiting and waiting[0] < end:
-            put_back.append(heappop(waiting))
-        if waiting:
-            heappop(waiting)
+        del waiting[: bisect_left(waiting, start)]
+        fitting = bisect_left(waiting, end)
+        if fitting < len(waiting):
+            del waiting[fitting]
             matched[number] = True
-        for entry in put_back:
-            heappush(waiting, entry)
     return matched

@@ -21,8 +21,10 @@ class Attribution:
     """Tenant value that the call carries (row of ``values``); -1 for none."""
     tenant: I32
     """Tenant value, carried or recovered; -1 for none."""
-    via_row: I32
-    """Span at the other end of the join: the ancestor, the linked span, one that shares the id; -1 for none."""
+    via: list[str]
+    """Services, by ``via_service``."""
+    via_service: I32
+    """Service at the other end of the join: of the ancestor, the linked span, one that shares the id; -1 for none."""
     passed_call: I32
     """With ``passed_row``: the spans with ids or links on the way of each call."""
     passed_row: I32

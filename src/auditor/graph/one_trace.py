@@ -454,7 +454,7 @@ class _Told:
             tenant=calls.values[calls.tenant[call]] if calls.tenant[call] >= 0 else "",
             conflict=bool(calls.conflict[call]),
             placeholder=facts.placeholder,
-            rule=calls.rule[call],
+            rule=calls.rule(call),
         )
 
 
@@ -487,7 +487,7 @@ class _Losses:
             weight = weights[edges[node]]
             weight.calls += 1
             weight.cost += int(calls.cost[call])
-            weight.rules.add(calls.rule[call])
+            weight.rules.add(calls.rule(call))
         hops = _hops_by_rule(findings)
         self.of = {node: self._loss(node, weight, hops, knew=known[node]) for node, weight in weights.items()}
 

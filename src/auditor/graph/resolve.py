@@ -69,6 +69,7 @@ class Places:
         shapes = {shape: number for number, shape in enumerate(names)}
         owners = sorted({(place.shape.service, place.instance) for place in table.places})
         processes = {owner: number for number, owner in enumerate(owners)}
+        self.processes = owners
         self.shape = np.array([shapes[place.shape] for place in table.places], dtype=np.int64)
         self.process = np.array(
             [processes[place.shape.service, place.instance] for place in table.places], dtype=np.int64

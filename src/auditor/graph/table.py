@@ -54,7 +54,7 @@ class SpanTable:
     call_user: I32
     call_workflow: I32
     call_line: U32
-    call_input: U32
+    call_part: U32
     searches: U32
     """Search units of each call; ``NO_COUNT`` for none."""
     reported_pico: I64
@@ -173,7 +173,7 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
         call_user=sparse.user[calls],
         call_workflow=sparse.workflow[calls],
         call_line=_join([batch.call_line for batch in batches], np.uint32)[calls],
-        call_input=_join([batch.call_input for batch in batches], np.uint32)[calls],
+        call_part=_join([batch.call_part for batch in batches], np.uint32)[calls],
         searches=sparse.searches[calls],
         reported_pico=sparse.reported[calls],
         log_id=sparse.log_id[calls],
@@ -273,27 +273,33 @@ def _choose_calls(
     What a span says comes before what an event says as well.
     """
     by = np.argsort(row, kind="stable")
-    if not (row[by][1:] == row[by][:-1]).any():
+    ordered = row[by]
+    repeated = np.zeros(len(by), dtype=bool)
+    repeated[1:] = ordered[1:] == ordered[:-1]
+    repeated[:-1] |= repeated[1:]
+    if not repeated.any():
         return by
-    known = (tokens != NO_COUNT).sum(axis=1)
-    total = np.where(tokens == NO_COUNT, 0, tokens).astype(np.int64).sum(axis=1)
+    chosen = by[repeated]
+    known = (tokens[chosen] != NO_COUNT).sum(axis=1)
+    total = np.where(tokens[chosen] == NO_COUNT, 0, tokens[chosen]).astype(np.int64).sum(axis=1)
     text_rank = np.append(_ranks(texts), -1)
-    says_itself = np.array([not entry.usage_in_event for entry in all_facts], dtype=bool)[facts]
-    by = np.lexsort(
+    says_itself = np.array([not entry.usage_in_event for entry in all_facts], dtype=bool)[facts[chosen]]
+    best_last = np.lexsort(
         (
-            text_rank[sparse.log_id],
-            text_rank[sparse.workflow],
-            text_rank[sparse.user],
-            sparse.searches,
-            sparse.reported,
-            *tokens.T,
-            _ranks(all_facts)[facts],
+            text_rank[sparse.log_id[chosen]],
+            text_rank[sparse.workflow[chosen]],
+            text_rank[sparse.user[chosen]],
+            sparse.searches[chosen],
+            sparse.reported[chosen],
+            *tokens[chosen].T,
+            _ranks(all_facts)[facts[chosen]],
             says_itself,
             total,
             known,
-            row,
+            row[chosen],
         )
     )
+    by[repeated] = chosen[best_last]
     last = np.ones(len(by), dtype=bool)
     last[:-1] = row[by][1:] != row[by][:-1]
     return by[last]
@@ -318,6 +324,9 @@ def _ranks(table: Sequence[object]) -> I64:
 
 def _intern(tables: Iterable[list[T]]) -> tuple[list[T], list[I32]]:
     """Merge tables, and say for each where its entries went; the batches of one input share one, looked at once."""
+    tables = list(tables)
+    if len({id(table) for table in tables}) == 1:
+        return list(tables[0]), [np.arange(len(tables[0]), dtype=np.int32)] * len(tables)
     merged: dict[T, int] = {}
     known: dict[int, I32] = {}
     maps = []

@@ -23,7 +23,7 @@ COLUMNS = (
 def call_rows(calls: AuditedCalls) -> Iterator[dict[str, object]]:
     """Yield the rows; ``None`` where something is unknown, money as decimal strings in USD."""
     ids = [(calls.spans.trace_id(row), calls.spans.span_id(row)) for row in calls.row.tolist()]
-    order = sorted(range(len(calls)), key=lambda call: (int(calls.start_ns[call]), ids[call], calls.log_id[call]))
+    order = sorted(range(len(calls)), key=lambda call: (int(calls.start_ns[call]), ids[call], calls.log_id(call)))
     for call in order:
         yield _row(calls, call, *ids[call])
 
@@ -39,7 +39,7 @@ def _row(calls: AuditedCalls, call: int, trace_id: str, span_id: str) -> dict[st
     # A call that needs no tenant, or one that the roll-up setting counts as carrying it, may have one by a join too.
     recovered = bool(calls.join[call]) and int(calls.tenant[call]) >= 0
     return {
-        "call_id": calls.log_id[call] or f"{trace_id}:{span_id}",
+        "call_id": calls.log_id(call) or f"{trace_id}:{span_id}",
         "trace_id": None if is_row else trace_id,
         "span_id": None if is_row else span_id,
         "duplicates": [
@@ -47,7 +47,7 @@ def _row(calls: AuditedCalls, call: int, trace_id: str, span_id: str) -> dict[st
             for row in calls.duplicates.get(call, ())
         ],
         "time": _time(int(calls.start_ns[call])),
-        "service": calls.service[call],
+        "service": calls.service(call),
         "provider": priced.provider or facts.provider or None,
         "model_requested": facts.request_model or priced.request_model or None,
         "model_executed": priced.response_model or facts.response_model or None,
@@ -68,9 +68,9 @@ def _row(calls: AuditedCalls, call: int, trace_id: str, span_id: str) -> dict[st
         "carried_tenant_id": calls.values[calls.carried[call]] if calls.carried[call] >= 0 else None,
         "recovered_by": Join(int(calls.join[call])).label if recovered else None,
         "conflict": bool(calls.conflict[call]),
-        "rule": calls.rule[call] or None,
-        "user_id": calls.user[call] or None,
-        "workflow_id": calls.workflow[call] or None,
+        "rule": calls.rule(call) or None,
+        "user_id": calls.user(call) or None,
+        "workflow_id": calls.workflow(call) or None,
         "environment": facts.environment or None,
         "feature": facts.feature or None,
     }

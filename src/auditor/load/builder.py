@@ -10,18 +10,18 @@ import ast
 import base64
 import binascii
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import blake2b
-from heapq import heappush, heappushpop
 from itertools import chain
 from operator import itemgetter
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from auditor.model.apis import ApiCall
@@ -67,6 +67,8 @@ PACK_SPANS = 1 << 10
 NO_PARENT = "0" * 16
 HASHED_BYTES = 64
 """Longer ids are brought to this size before they are hashed."""
+HASHED_TEXTS = 1 << 12
+"""Texts that are hashed at a time: few enough to stay in the processor's cache."""
 SAMPLE_SIZE = 512
 """Spans kept to look for unknown tenant keys: those with the smallest ids, so that the choice has no order."""
 KEPT_REJECTIONS = 20
@@ -162,24 +164,25 @@ class Pack(NamedTuple):
 
 
 class BatchBuilder:
-    """Collects the spans of one input and yields them as one ``Batch`` after another.
+    """Collects the spans of one part of the inputs and hands on one ``Batch`` after another.
 
     Strings are interned on the way. The tables of the batches are one and the same and grow from batch to batch,
-    so that what a reader has looked up once stays good for the whole input.
+    so that what a reader has looked up once stays good, also for further parts of the same input.
     """
 
-    def __init__(self, lexicon: Lexicon, *, input_number: int, explain_trace: str | None = None) -> None:
+    def __init__(self, lexicon: Lexicon, *, part: int = 0, explain_trace: str | None = None) -> None:
+        """Collect spans of the part with this number; until ``begin`` says otherwise, ``batches`` keeps them."""
         self.lexicon = lexicon
-        self.input_number = input_number
         self.explain_trace = explain_trace
         self.rejected = 0
-        self.rejections: list[Rejection] = []
+        self._rejections: list[tuple[tuple[int, int, bool], Rejection]] = []
         self.vocabularies: set[str] = set()
         self.keys_taken: set[int] = set()
         """Codes of the keys that usage and prices of calls were read from."""
         self.unread_usage: Counter[str] = Counter()
         """Keys that tell of usage and that no vocabulary knows, and the spans that have them."""
         self.scope_versions: dict[str, set[str]] = {}
+        """By scope, the first few versions in the order in which they came."""
         self.service_versions: dict[str, set[str]] = {}
         self.service_sdks: dict[str, set[str]] = {}
         self.corrupt_counts = 0
@@ -189,13 +192,16 @@ class BatchBuilder:
         """Records that are OTLP logs, of which only those are read that tell of a model call."""
         self.names: dict[int, str] = {}
         self.marks: list[tuple[int, int, int]] = []
-        self.sample: list[tuple[int, int, SampledSpan]] = []
-        self.sample_below = 1 << 64
+        self.sample: list[SampledSpan] = []
+        """In their order, each once."""
+        self.sample_to = 1 << 64
+        """Largest id that still belongs into the sample, as far as is known now."""
         self.sample_mark = "g"
-        """An id of 16 digits above this is not below ``sample_below``, which is quicker to see."""
-        self._sampled = 0
+        """An id of 16 digits above this is above ``sample_to``, which is quicker to see."""
         self.batches: list[Batch] = []
         self.spans_done = 0
+        self._take = self.batches.append
+        self._part = _number(part)
 
         self.packed = 0
         """Rows of this batch that are packed already; the lists below hold those that follow."""
@@ -229,21 +235,53 @@ class BatchBuilder:
         self._places: Table[Place] = Table()
         self._tenants: Table[tuple[TenantTag, ...]] = Table()
         self._facts: Table[CallFacts] = Table()
-        self._texts: Table[str] = Table()
+        self.text_codes: Table[str] = Table()
+        """Codes of texts; -1 for an empty one."""
+        self.text_codes[""] = -1
         self._policies: Table[tuple[Any, ...]] = Table()
 
+    def begin(self, part: int, take: Callable[[Batch], None]) -> None:
+        """Go on with another part of the same input, whose batches are for ``take``.
+
+        Counts begin anew. What a reader asks the builder once and remembers stays, and so does what that told: which
+        keys, vocabularies, scopes, services and smallest spans there are is a matter of the whole input.
+        """
+        self._take = take
+        self._part = _number(part)
+        self.rejected = self.corrupt_counts = self.dropped_copies = self.records = self.log_requests = 0
+        self.spans_done = 0
+        self._rejections.clear()
+        self.unread_usage.clear()
+        self.marks.clear()
+
     # -- what readers call ---------------------------------------------------------------------------
+
+    @property
+    def texts(self) -> int:
+        """Texts that are interned: those of a log have an entry for each of its rows."""
+        return len(self.text_codes.entries)
 
     @property
     def next_row(self) -> int:
         """Row of the batch that the next span becomes."""
         return self.packed + len(self.span_hex)
 
+    @property
+    def rejections(self) -> list[Rejection]:
+        """The first few rejections by position, those of one record in the order in which they were found."""
+        return [entry for _, entry in self._rejections]
+
     def reject(self, line: int, byte: int, reason: str) -> None:
-        """Count a record that cannot be read; the first few are kept with their position."""
+        """Count a record that cannot be read, or a part of it; the first few are kept with their position."""
+        self._reject((line, byte, False), reason)
+
+    def _reject(self, at: tuple[int, int, bool], reason: str) -> None:
+        """Note a rejection; of one record, what is found while rows are packed comes last, whenever that is."""
         self.rejected += 1
-        if len(self.rejections) < KEPT_REJECTIONS:
-            self.rejections.append(Rejection(line, byte, reason))
+        kept = self._rejections
+        if len(kept) < KEPT_REJECTIONS or at < kept[-1][0]:
+            insort(kept, (at, Rejection(at[0], at[1], reason)), key=_FIRST)
+            del kept[KEPT_REJECTIONS:]
 
     def resource(self, attributes: Iterable[tuple[str, Any]]) -> ResourceFacts:
         """Read the attributes of a resource."""
@@ -280,9 +318,7 @@ class BatchBuilder:
             user=self.identity(found.get(Field.USER)),
             workflow=self.identity(found.get(Field.WORKFLOW)),
         )
-        facts.policy = self._policies.code(
-            (facts.tenants, facts.environment, facts.feature, facts.user, facts.workflow)
-        )
+        facts.policy = self._policies[facts.tenants, facts.environment, facts.feature, facts.user, facts.workflow]
         return facts
 
     def place_code(
@@ -298,14 +334,16 @@ class BatchBuilder:
     ) -> int:
         """Intern where a span stands."""
         shape = Shape(resource.service, kind, role, remote, scope, provider_api, resource.language, is_row)
-        return self._places.code(Place(shape, resource.instance))
+        return self._places[Place(shape, resource.instance)]
 
     def note_scope(self, name: str, version: str) -> None:
         """Note the version of an instrumentation scope, for who asks what made these spans."""
         if version:
             versions = self.scope_versions.setdefault(name, set())
-            if len(versions) < KEPT_VERSIONS:
-                versions.add(version)
+            versions.add(version)
+            if len(versions) > KEPT_VERSIONS:
+                # Those that stay are the same in any order.
+                versions.remove(max(versions))
 
     def is_dropped_copy(self, hits: Sequence[Hit]) -> bool:
         """Say whether the span is an unfinished copy of another one."""
@@ -408,22 +446,24 @@ class BatchBuilder:
     def wants_sample(self, span: str) -> bool:
         """Say whether a span belongs to the sample for unknown keys, as far as is known now."""
         try:
-            return int(span, 16) < self.sample_below
+            return int(span, 16) <= self.sample_to
         except ValueError:
             return False
 
     def add_sample(self, span: str, sampled: Sequence[tuple[str, str]], *, is_call: bool, has_tenant: bool) -> None:
-        """Keep the unknown attributes of a span."""
-        number = int(span, 16)
-        self._sampled += 1
-        entry = (-number, self._sampled, SampledSpan(number, is_call, has_tenant, tuple(sampled)))
-        if len(self.sample) < SAMPLE_SIZE:
-            heappush(self.sample, entry)
-        else:
-            heappushpop(self.sample, entry)
+        """Keep the unknown attributes of a span. One that comes again in the same words is kept once.
+
+        So the smallest of several parts are the smallest of the whole, however it was cut.
+        """
+        entry = SampledSpan(int(span, 16), is_call, has_tenant, tuple(sampled))
+        at = bisect_left(self.sample, entry)
+        if self.sample[at : at + 1] == [entry]:
+            return
+        self.sample.insert(at, entry)
+        del self.sample[SAMPLE_SIZE:]
         if len(self.sample) == SAMPLE_SIZE:
-            self.sample_below = -self.sample[0][0]
-            self.sample_mark = f"{self.sample_below:016x}"
+            self.sample_to = self.sample[-1].key
+            self.sample_mark = f"{self.sample_to:016x}"
 
     # -- meaning of attributes -----------------------------------------------------------------------
 
@@ -513,7 +553,7 @@ class BatchBuilder:
     def _intern_tenants(self, tags: tuple[TenantTag, ...]) -> int:
         if not tags:
             return -1
-        return self._tenants.code(tags)
+        return self._tenants[tags]
 
     def _operation(self, hits: list[Hit]) -> Operation | None:
         for code, value in sorted(hits, key=_CODE):
@@ -551,7 +591,7 @@ class BatchBuilder:
 
     def text_code(self, value: str) -> int:
         """Intern a text; -1 for an empty one."""
-        return self._texts.code(value) if value else -1
+        return self.text_codes[value]
 
     def _add_call(
         self,
@@ -636,7 +676,7 @@ class BatchBuilder:
         """Append a candidate call that the span of ``row`` describes; ``counts`` as in ``TOKEN_COLUMNS``."""
         self.add_extra(searches=searches, cost=cost, log_id=log_id)
         self.call_row.append(row)
-        self.call_facts.append(self._facts.code(facts))
+        self.call_facts.append(self._facts[facts])
         self.tokens.append(counts)
         self.call_user.append(self.text_code(user))
         self.call_workflow.append(self.text_code(workflow))
@@ -696,7 +736,7 @@ class BatchBuilder:
             if trace is None or span is None or not trace.strip("0") or not span.strip("0")
         ]
         for row in bad:
-            self.reject(*self.position_of(self.packed + row), "a span has no readable trace id or span id")
+            self._reject((*self.position_of(self.packed + row), True), "a span has no readable trace id or span id")
         self.trace_hex[:] = [text or "0" * 32 for text in traces]
         self.span_hex[:] = [text or NO_PARENT for text in spans]
         self.parent_hex[:] = [text or NO_PARENT for text in parents]
@@ -746,14 +786,50 @@ class BatchBuilder:
             self._pack()
 
     def flush_if_full(self) -> None:
-        """Put what was collected into ``batches`` once it is enough for one."""
+        """Hand on what was collected once it is enough for a batch."""
         if self.next_row >= FLUSH_SPANS:
             self.flush()
 
     def flush(self) -> None:
-        """Put what was collected into ``batches``, unless there is nothing."""
+        """Hand on what was collected, unless there is nothing."""
         if self.next_row:
-            self.batches.append(self.finish())
+            self._take(self.finish())
+
+    # -- for a reader that makes columns itself ------------------------------------------------------
+
+    @property
+    def facts(self) -> Sequence[CallFacts]:
+        """All call facts by code."""
+        return self._facts.entries
+
+    def new_texts(self, texts: Sequence[str]) -> range:
+        """Codes of texts that are hardly ever known already: each is kept as it comes."""
+        entries = self.text_codes.entries
+        first = len(entries)
+        entries.extend(texts)
+        return range(first, len(entries))
+
+    def texts_of(self, codes: I32) -> list[str]:
+        """Texts by their codes."""
+        entries = self.text_codes.entries
+        return [entries[code] for code in codes.tolist()]
+
+    def shared(self, calls: int) -> dict[str, Any]:
+        """What a batch of so many calls has in common with all others of the part."""
+        return {
+            "call_part": self._part.repeat(calls),
+            "places": self._places.entries,
+            "tenants": self._tenants.entries,
+            "facts": self._facts.entries,
+            "texts": self.text_codes.entries,
+        }
+
+    def hand_on(self, batch: Batch, rows: int) -> None:
+        """Hand on a batch that has so many rows besides those that ``finish`` gave."""
+        self._take(batch)
+        self.spans_done += rows
+
+    # -- batches -------------------------------------------------------------------------------------
 
     def _pack(self) -> None:
         """Turn ids, places and times into columns; spans without readable ids are rejected here."""
@@ -793,6 +869,7 @@ class BatchBuilder:
         _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
         duration = np.where(end > 0, np.maximum(end - start, 0) / 1e6, np.nan).astype(np.float32)
         link_halves = hex_columns(self.link_trace, 16)
+        link_trace = mix(link_halves[:, 0], link_halves[:, 1])
         tokens = np.fromiter(chain.from_iterable(self.tokens), np.uint32, len(TOKEN_COLUMNS) * len(self.tokens))
         batch = Batch(
             key=key,
@@ -809,9 +886,10 @@ class BatchBuilder:
             call_user=column_of(self.call_user, np.int32),
             call_workflow=column_of(self.call_workflow, np.int32),
             call_line=column_of(self.call_line, np.uint32),
-            call_input=np.full(len(self.call_row), self.input_number, dtype=np.uint16),
+            call_part=self._part.repeat(len(self.call_row)),
             link_row=column_of(self.link_row, np.uint32),
-            link_key=hex_columns(self.link_span, 8)[:, 0] ^ mix(link_halves[:, 0], link_halves[:, 1]),
+            link_key=hex_columns(self.link_span, 8)[:, 0] ^ link_trace,
+            link_trace=link_trace,
             id_row=column_of(self.id_row, np.uint32),
             id_kind=column_of(self.id_kind, np.uint8),
             id_hash=hash_texts(self.id_text),
@@ -822,7 +900,7 @@ class BatchBuilder:
             places=self._places.entries,
             tenants=self._tenants.entries,
             facts=self._facts.entries,
-            texts=self._texts.entries,
+            texts=self.text_codes.entries,
             names={int(key[row]): name for row, name in self.names.items()},
         )
         self.spans_done += self.packed
@@ -855,26 +933,23 @@ class BatchBuilder:
         self.packed = 0
 
 
-class Table(Generic[T]):
-    """Interned values: each has a code, which is its place among the entries."""
+class Table(dict[T, int]):
+    """Interned values: each has a code, which is its place among the entries; a new one for a new value."""
 
-    __slots__ = ("_codes", "entries")
+    __slots__ = ("entries",)
 
     def __init__(self) -> None:
-        self._codes: dict[T, int] = {}
         self.entries: list[T] = []
 
-    def code(self, entry: T) -> int:
-        """Code of a value, a new one for a new value."""
-        code = self._codes.get(entry)
-        if code is None:
-            code = self._codes[entry] = len(self.entries)
-            self.entries.append(entry)
+    def __missing__(self, entry: T) -> int:
+        """Intern a value."""
+        code = self[entry] = len(self.entries)
+        self.entries.append(entry)
         return code
 
 
 _MODELS = frozenset({Field.REQUEST_MODEL, Field.RESPONSE_MODEL})
-_CODE = itemgetter(0)
+_CODE = _FIRST = itemgetter(0)
 _FIELDS = {int(entry): entry for entry in Field}
 TOKEN_FIELDS = (
     Field.INPUT_TOKENS,
@@ -908,6 +983,11 @@ _DETAIL_FIELDS = {
 }
 _DETAIL_OBJECTS = frozenset({"prompt_tokens_details", "input_tokens_details"})
 """Parts of a provider's own usage object that hold counts of their own."""
+
+
+def _number(part: int) -> npt.NDArray[np.unsignedinteger]:
+    """The number of a part, as narrow as it can be."""
+    return np.array(part, dtype=np.min_scalar_type(part))
 
 
 def _keep(column: list[Any], kept: Sequence[int]) -> None:
@@ -950,14 +1030,26 @@ def role_of_presence(presence: int, found: dict[Field, Any]) -> Role:
 
 def hash_texts(texts: Sequence[str]) -> U64:
     """Hash ids to 64 bits, the same on every machine, all at once: a splitmix64 step for every eight bytes."""
+    found = np.zeros(len(texts), dtype=np.uint64)
+    for start in range(0, len(texts), HASHED_TEXTS):
+        hashes = found[start : start + HASHED_TEXTS]
+        for column in np.ascontiguousarray(_words_of(texts[start : start + HASHED_TEXTS]).T):
+            hashes[:] = mix(hashes, column)
+    return found
+
+
+def _words_of(texts: Sequence[str]) -> U64:
+    """Texts as rows of eight words; of longer ones, the digest."""
+    joined = "".join(texts)
+    length = len(texts[0])
+    if length <= HASHED_BYTES and joined.isascii() and all(len(text) == length for text in texts):
+        letters = np.zeros((len(texts), HASHED_BYTES), dtype=np.uint8)
+        letters[:, :length] = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), length)
+        return letters.view("<u8").astype(np.uint64, copy=False)
     data = [text.encode("utf-8", "surrogatepass") for text in texts]
     if any(len(entry) > HASHED_BYTES for entry in data):
         data = [blake2b(entry).digest() if len(entry) > HASHED_BYTES else entry for entry in data]
-    words = np.array(data, dtype=f"S{HASHED_BYTES}").view("<u8").astype(np.uint64).reshape(-1, HASHED_BYTES // 8)
-    found = np.zeros(len(data), dtype=np.uint64)
-    for column in range(words.shape[1]):
-        found = mix(found, words[:, column])
-    return found
+    return np.array(data, dtype=f"S{HASHED_BYTES}").view("<u8").astype(np.uint64).reshape(-1, HASHED_BYTES // 8)
 
 
 def text_of(value: Any) -> str:
@@ -1091,7 +1183,7 @@ def plain_hex(texts: list[str], width: int) -> U64 | None:
     """
     joined = "\n".join(texts)
     step = 2 * width + 1
-    if texts and (len(joined) != step * len(texts) - 1 or joined[2 * width :: step].strip("\n")):
+    if texts and (len(joined) != step * len(texts) - 1 or joined[2 * width :: step].count("\n") < len(texts) - 1):
         return None
     try:
         data = bytes.fromhex(joined)

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from auditor.errors import InputError
 from auditor.load.formats import FORMATS, Format
+from auditor.load.gaps import Gap
 from auditor.load.otlp_proto import inflated
 from auditor.load.sources import GZIP, ZSTD, BrokenCompressionError, Opened, Source, find
 from auditor.model.report import CodePlace, InputSummary, Sample
@@ -108,7 +109,7 @@ def locate(
     for source in find([path for path in paths if path != "-"]):
         form = by_name.get(formats.get(source.name, ""))
         lines = wanted.get(source.name)
-        if form is None or not lines or not _is_worthwhile(source, lines):
+        if form is None or not lines or not _is_worthwhile(source, lines, form):
             continue
         # What was read once can be gone by now; the finding stands without its place.
         with suppress(InputError, BrokenCompressionError):
@@ -116,8 +117,11 @@ def locate(
     return found
 
 
-def _is_worthwhile(source: Source, lines: Mapping[int, object]) -> bool:
-    """Say whether a second look can tell more: code is named, or one value has many lines."""
+def _is_worthwhile(source: Source, lines: Mapping[int, object], form: Format) -> bool:
+    """Say whether a second look can tell more: code is named, or one value has many lines.
+
+    Rows of logs never name code, and they may be many.
+    """
     path = source.path
     if path is None or source.table or not stat.S_ISREG(path.stat().st_mode) or not path.stat().st_size:
         return False
@@ -126,7 +130,7 @@ def _is_worthwhile(source: Source, lines: Mapping[int, object]) -> bool:
             return True
         file.seek(0)
         has_lines = file.readline(_AROUND).endswith(b"\n") and bool(file.read(1))
-        return (set(lines) == {1} and has_lines) or _mentions_code(file)
+        return (set(lines) == {1} and has_lines) or (Gap.PATHS not in form.cannot_tell and _mentions_code(file))
 
 
 def _mentions_code(file: BinaryIO) -> bool:

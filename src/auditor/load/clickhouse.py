@@ -8,9 +8,10 @@ scope among the attributes. ``Timestamp`` is the start, without a zone: UTC is a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import msgspec
 import orjson
@@ -20,7 +21,8 @@ from auditor.load.moments import LAST_NS, SECOND, iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
 from auditor.load.plain_values import attributes_of, raw_of
-from auditor.load.span_writer import KINDS, SpanWriter, held, plain_reason
+from auditor.load.sources import Lines
+from auditor.load.span_writer import KINDS, NOTHING, WAITING, SpanWriter, held, plain_reason
 
 NEEDED = ("TraceId", "SpanId", "Timestamp", "SpanAttributes")
 """Columns without which nothing can be said."""
@@ -34,6 +36,10 @@ OPENING = ord("{")
 HEAD = 512
 """Bytes in which an answer in FORMAT JSON says so."""
 DIGITS = 9
+
+
+def _column(name: str, default: Any) -> Any:
+    return msgspec.field(name=name, default=default)
 
 
 class Row(msgspec.Struct, gc=False):
@@ -60,6 +66,30 @@ class Row(msgspec.Struct, gc=False):
     Links: list[dict[str, Any]] | None = None
 
 
+class SpanRow(msgspec.Struct, gc=False):
+    """A usual row, in the shape of a ``Span``: it becomes one when what it writes otherwise is replaced."""
+
+    startTimeUnixNano: str | int = _column("Timestamp", 0)  # noqa: N815  # as in Span
+    traceId: str = _column("TraceId", "")  # noqa: N815
+    spanId: str = _column("SpanId", "")  # noqa: N815
+    parentSpanId: str = _column("ParentSpanId", "")  # noqa: N815
+    name: str = _column("SpanName", "")
+    kind: str = _column("SpanKind", "")
+    service: str = _column("ServiceName", "")
+    resource: msgspec.Raw = _column("ResourceAttributes", ABSENT)
+    scope: str = _column("ScopeName", "")
+    attributes: dict[str, msgspec.Raw] | None = _column("SpanAttributes", None)
+    endTimeUnixNano: str | int = _column("Duration", "")  # noqa: N815
+    status: str = _column("StatusCode", "")
+    event_names: msgspec.Raw = _column("Events.Name", ABSENT)
+    link_traces: msgspec.Raw = _column("Links.TraceId", ABSENT)
+    nested_events: msgspec.Raw = _column("Events", ABSENT)
+    nested_links: msgspec.Raw = _column("Links", ABSENT)
+    flags: ClassVar[int] = 0
+    events: ClassVar[msgspec.Raw] = ABSENT
+    links: ClassVar[msgspec.Raw] = ABSENT
+
+
 class Document(msgspec.Struct, gc=False):
     """FORMAT JSON."""
 
@@ -67,6 +97,7 @@ class Document(msgspec.Struct, gc=False):
 
 
 _row = msgspec.json.Decoder(Row)
+_span_row = msgspec.json.Decoder(SpanRow)
 _document = msgspec.json.Decoder(Document)
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -84,6 +115,8 @@ def is_clickhouse(value: Any) -> bool:
 class ClickHouseReader:
     """Reads rows into a ``BatchBuilder``."""
 
+    takes_lines = True
+
     def __init__(self, builder: BatchBuilder) -> None:
         self.spans = TableSpans(builder)
         self._dotted: set[str] = set()
@@ -96,13 +129,51 @@ class ClickHouseReader:
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one row, or a document of rows; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
+        if isinstance(record, bytes) and len(record) <= WAITING:
+            try:
+                if self._is_added(_span_row.decode(record), len(record), line, byte):
+                    return
+            except msgspec.ValidationError:
+                pass
+        self._read_closely(record, line, byte)
+
+    def _read_closely(self, record: bytes | memoryview, line: int, byte: int) -> None:
         writer = self.spans.writer
         with writer.record(record, line, byte):
-            for row in self._rows(record):
+            for raw in self._rows(record):
                 try:
-                    self._add(_row.decode(row))
+                    row = _row.decode(raw)
                 except msgspec.ValidationError as error:
                     writer.reject(plain_reason(error))
+                    continue
+                missing = [name for name in NEEDED if getattr(row, name) in (None, msgspec.UNSET)]
+                if missing:
+                    writer.reject(f"a row without {', '.join(missing)}")
+                else:
+                    writer.add(*self._span_of(row, row.SpanAttributes or {}))
+
+    def read_lines(self, lines: Lines) -> Collection[int]:
+        """Read lines of one row each; says by number which of them are broken."""
+        ends = lines.ends
+        refused = []
+        rows: list[SpanRow | None] = []
+        with suppress(*UNDECODABLE):
+            rows += _span_row.decode_lines(lines.data)
+        if len(rows) != len(ends):
+            rows = [_usual_row(lines.data[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        start = 0
+        for number, (row, end) in enumerate(zip(rows, ends, strict=True)):
+            line, byte = lines.line + number, lines.byte + start
+            try:
+                if row is None or not self._is_added(row, end - start, line, byte):
+                    self._read_closely(bytes(lines.data[start:end]), line, byte)
+            except UNDECODABLE:
+                self.spans.writer.builder.records -= 1
+                refused.append(number)
+            start = end
+        # The lines are there no longer than this.
+        self.spans.writer.end()
+        return refused
 
     @staticmethod
     def _rows(record: bytes | memoryview) -> Sequence[Any]:
@@ -114,33 +185,55 @@ class ClickHouseReader:
         found = _document.decode(record).data
         return (record,) if found is msgspec.UNSET else found
 
-    def _add(self, row: Row) -> None:
-        if not (row.TraceId and row.SpanId and row.Timestamp and row.SpanAttributes):
-            missing = [name for name in NEEDED if getattr(row, name) in (None, msgspec.UNSET)]
-            if missing:
-                self.spans.writer.reject(f"a row without {', '.join(missing)}")
-                return
+    def _is_added(self, row: SpanRow, size: int, line: int, byte: int) -> bool:
+        """Make a span of a row of so many bytes; ``False`` when that takes a closer look."""
+        if (
+            len(row.event_names) > NOTHING
+            or len(row.link_traces) > NOTHING
+            or len(row.nested_events) > NOTHING
+            or len(row.nested_links) > NOTHING
+            or not (row.traceId and row.spanId and row.startTimeUnixNano)
+            or row.attributes is None
+        ):
+            return False
+        scope = row.scope or _scope_of(row.attributes)
+        row.attributes = self._known(row.attributes, row.spanId)  # type: ignore[assignment]  # it becomes a span
+        row.kind = kind_of(row.kind)  # type: ignore[assignment]
+        row.status = status_of(row.status)  # type: ignore[assignment]
+        row.startTimeUnixNano = start = iso_nanoseconds(row.startTimeUnixNano) or nanoseconds_of(row.startTimeUnixNano)
+        row.endTimeUnixNano = end_of(start, row.endTimeUnixNano)
+        resource = self.spans.resource(row.service, bytes(row.resource))
+        self.spans.writer.add_alone(size, line, byte, resource, scope, cast("Span", row))
+        return True
+
+    def _known(self, given: Mapping[str, msgspec.Raw], span: str) -> list[KeyValue]:
+        """Attributes that are asked for of the span with this id."""
+        uses = self.spans.writer.uses(span)
+        if self._dotted.issuperset(given) or not self._is_nested(given):
+            return [KeyValue(key, raw) for key, raw in given.items() if uses[key]]
+        return [KeyValue(key, raw) for key, raw in _flat(given, self.spans.codes) if uses[key]]
+
+    def _span_of(self, row: Row, attributes: Mapping[str, msgspec.Raw]) -> tuple[ResourceFacts, str, Span]:
+        """A row as a span, with its resource and scope."""
         spans = self.spans
-        attributes = row.SpanAttributes or {}
-        own = row.SpanId or ""
-        if attributes.keys() <= self._dotted or not self._is_nested(attributes):
-            known = spans.writer.attributes(attributes, own)
-        else:
-            known = spans.known(_flat(attributes, spans.codes), own)
-        spans.add(
-            row.TraceId or "",
-            own,
-            row.ParentSpanId or "",
-            row.SpanName or "",
-            row.SpanKind or "",
-            row.StatusCode or "",
-            row.ScopeName or _scope_of(attributes),
-            nanoseconds_of(row.Timestamp),
-            duration_of(row.Duration),
+        start = nanoseconds_of(row.Timestamp)
+        return (
             spans.resource(row.ServiceName or "", bytes(row.ResourceAttributes)),
-            known,
-            self._events(row),
-            _links(row),
+            row.ScopeName or _scope_of(attributes),
+            Span(
+                row.TraceId or "",
+                row.SpanId or "",
+                row.ParentSpanId or "",
+                0,
+                row.SpanName or "",
+                kind_of(row.SpanKind or ""),
+                start,
+                end_of(start, row.Duration),
+                self._known(attributes, row.SpanId or ""),
+                self._events(row) if row.event_names or row.Events else ABSENT,
+                _links(row) if row.link_traces or row.Links else ABSENT,
+                status_of(row.StatusCode or ""),
+            ),
         )
 
     def _is_nested(self, attributes: Mapping[str, msgspec.Raw]) -> bool:
@@ -159,6 +252,13 @@ class ClickHouseReader:
                 for given in (event.get("Attributes") for event in row.Events)
             ]
         return self.spans.events(names, attributes) if names else ABSENT
+
+
+def _usual_row(data: memoryview) -> SpanRow | None:
+    try:
+        return _span_row.decode(data)
+    except UNDECODABLE:
+        return None
 
 
 class TableSpans:
@@ -200,11 +300,6 @@ class TableSpans:
             self.texts[key][text] = found
         return found
 
-    def known(self, pairs: Iterable[tuple[str, msgspec.Raw]], span: str) -> list[KeyValue]:
-        """Attributes that are asked for of the span with this id; values are raw JSON."""
-        uses = self.writer.uses(span)
-        return [KeyValue(key, raw) for key, raw in pairs if uses[key]]
-
     def of_object(self, given: Mapping[str, Any]) -> list[KeyValue]:
         """The same of attributes that were decoded, nested or not."""
         return attributes_of(_flat_values(given), self.codes)
@@ -225,62 +320,29 @@ class TableSpans:
         ]
         return msgspec.Raw(msgspec.json.encode(found))
 
-    def add(
-        self,
-        trace: str,
-        span: str,
-        parent: str,
-        name: str,
-        kind: str,
-        status: str,
-        scope: str,
-        start_ns: int,
-        duration_ns: int | None,
-        resource: ResourceFacts,
-        attributes: list[KeyValue],
-        events: msgspec.Raw,
-        links: msgspec.Raw,
-    ) -> None:
-        """Take a row over; a duration of ``None`` is a span that has not ended."""
-        self.writer.add(
-            resource,
-            scope,
-            Span(
-                traceId=trace,
-                spanId=span,
-                parentSpanId=parent,
-                name=name,
-                kind=_kind(kind),
-                startTimeUnixNano=start_ns,
-                endTimeUnixNano=0 if duration_ns is None else min(start_ns + duration_ns, LAST_NS),
-                attributes=attributes,
-                events=events,
-                links=links,
-                status=_status(status),
-            ),
-        )
-
 
 _FAILED, _FINE = Status(2), Status()
 
 
 @lru_cache(maxsize=64)
-def _kind(text: str) -> int:
+def kind_of(text: str) -> int:
+    """Number of a kind."""
     return KINDS.get(text.upper().removeprefix("SPAN_KIND_"), 0)
 
 
 @lru_cache(maxsize=64)
-def _status(text: str) -> Status:
+def status_of(text: str) -> Status:
+    """A state."""
     return _FAILED if text.upper().removeprefix("STATUS_CODE_") == "ERROR" else _FINE
 
 
 def nanoseconds_of(value: Any) -> int:
     """A moment: text with or without a zone, seconds since 1970 as text or number, or nanoseconds; 0 for none."""
+    if found := iso_nanoseconds(value):
+        return found
     if isinstance(value, int) and LAST_NS // SECOND < value <= LAST_NS:
         return value
     text = str(value)
-    if found := iso_nanoseconds(text):
-        return found
     whole, _, part = text.partition(".")
     if not whole.isdecimal() or (part and not part.isdecimal()):
         return 0
@@ -288,12 +350,16 @@ def nanoseconds_of(value: Any) -> int:
     return found if found <= LAST_NS else 0
 
 
-def duration_of(value: Any) -> int | None:
-    """Nanoseconds, quoted or not; ``None`` for none. A negative one (clocks) reads as 0."""
+def end_of(start_ns: int, duration: Any) -> int:
+    """When a span ended whose duration is given in nanoseconds, quoted or not; 0 for one that has not.
+
+    A negative duration (clocks) reads as 0.
+    """
     try:
-        return max(int(value), 0)
+        end = start_ns + int(duration)
     except (TypeError, ValueError, OverflowError):
-        return None
+        return 0
+    return LAST_NS if end > LAST_NS else max(end, start_ns)
 
 
 def _links(row: Row) -> msgspec.Raw:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from auditor.load.builder import BatchBuilder, ResourceFacts
-from auditor.load.clickhouse import NEEDED, TableSpans, duration_of, links_of, nanoseconds_of, object_of
-from auditor.load.otlp_types import KeyValue
+from auditor.load.clickhouse import (
+    NEEDED,
+    TableSpans,
+    end_of,
+    kind_of,
+    links_of,
+    nanoseconds_of,
+    object_of,
+    status_of,
+)
+from auditor.load.moments import LAST_NS
+from auditor.load.otlp_types import KeyValue, Span
 from auditor.load.otlp_values import ABSENT
 from auditor.load.parquet import Layout, batch_of, nanoseconds
 from auditor.load.plain_values import attributes_of, raw_of
@@ -54,24 +64,28 @@ class ClickHouseParquetReader:
         spans, count = self._spans, batch.num_rows
         spans.writer.builder.records += count - 1
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        durations = columns["Duration"].to_pylist() if "Duration" in columns else [None] * count
         services = _texts(columns.get("ServiceName"), count)
         ids = _texts(columns["SpanId"], count)
-        rows = zip(
-            *(
-                _texts(columns.get(name), count)
-                for name in ("TraceId", "SpanId", "ParentSpanId", "SpanName", "SpanKind", "StatusCode", "ScopeName")
-            ),
-            _moments(columns["Timestamp"]),
-            map(duration_of, durations),
-            self._resources(columns.get("ResourceAttributes"), services),
+        starts, ends = _times(columns["Timestamp"], columns.get("Duration"))
+        made = map(
+            Span,
+            _texts(columns["TraceId"], count),
+            ids,
+            _texts(columns.get("ParentSpanId"), count),
+            repeat(0),
+            _texts(columns.get("SpanName"), count),
+            map(kind_of, _texts(columns.get("SpanKind"), count)),
+            starts,
+            ends,
             self._attributes(columns["SpanAttributes"], ids),
             self._events(columns, count),
             _links(columns, count),
-            strict=True,
+            map(status_of, _texts(columns.get("StatusCode"), count)),
         )
-        for row in rows:
-            spans.add(*row)
+        resources = self._resources(columns.get("ResourceAttributes"), services)
+        add = spans.writer.add
+        for resource, scope, span in zip(resources, _texts(columns.get("ScopeName"), count), made, strict=True):
+            add(resource, scope, span)
 
     def _resources(self, column: Any, services: Sequence[str]) -> Iterator[ResourceFacts]:
         """The resource of each row; of a piece, the same one is read once."""
@@ -104,9 +118,7 @@ class ClickHouseParquetReader:
         seen_of, attribute = spans.texts, spans.attribute
         found = [
             seen_of[names[number]].get(text) or attribute(names[number], text or "")
-            for number, text in zip(
-                numbers[is_known].tolist(), values.filter(pa.array(is_known)).to_pylist(), strict=True
-            )
+            for number, text in zip(numbers[is_known].tolist(), _listed(values.filter(pa.array(is_known))), strict=True)
         ]
         for row, (start, end) in enumerate(pairwise(offsets)):
             here = at[others[row] : others[row + 1]]
@@ -121,14 +133,14 @@ class ClickHouseParquetReader:
         found = [ABSENT] * count
         if names is None:
             return found
-        for row, texts in enumerate(names.to_pylist()):
-            if texts:
-                given = attributes[row].as_py() if attributes is not None else None
-                known = [
-                    {_str(key): raw_of(_str(value)) for key, value in pairs if _str(key) in self._spans.codes}
-                    for pairs in given or ()
-                ]
-                found[row] = self._spans.events([_str(text) for text in texts], known)
+        for row in _filled(names):
+            texts = names[row].as_py() or ()
+            given = attributes[row].as_py() if attributes is not None else None
+            known = [
+                {_str(key): raw_of(_str(value)) for key, value in pairs if _str(key) in self._spans.codes}
+                for pairs in given or ()
+            ]
+            found[row] = self._spans.events([_str(text) for text in texts], known)
         return found
 
 
@@ -177,18 +189,42 @@ def _after(offsets: I64, keep: Any) -> list[int]:
     return found
 
 
-def _moments(column: Any) -> list[int]:
+def _times(column: Any, durations: Any) -> tuple[list[int], list[int]]:
+    """When spans begin and end; 0 for the end of one that has not ended."""
     import pyarrow as pa  # noqa: PLC0415
 
     if pa.types.is_timestamp(column.type):
-        return [max(value or 0, 0) for value in nanoseconds(column).to_pylist()]
-    return [nanoseconds_of(_str(value) if isinstance(value, bytes) else value) for value in column.to_pylist()]
+        moments = np.maximum(nanoseconds(column).fill_null(0).to_numpy(zero_copy_only=False), 0)
+        starts = moments.tolist()
+        if durations is not None and not durations.null_count and durations.type in {pa.uint64(), pa.int64()}:
+            lasting = np.maximum(durations.to_numpy(), 0).astype(np.uint64)
+            # What would lie beyond the last moment ends there.
+            rest = (LAST_NS - moments).astype(np.uint64)
+            return starts, (moments + np.minimum(lasting, rest).astype(np.int64)).tolist()
+    else:
+        starts = [nanoseconds_of(_str(value) if isinstance(value, bytes) else value) for value in column.to_pylist()]
+    if durations is None:
+        return starts, [0] * len(starts)
+    return starts, list(map(end_of, starts, durations.to_pylist()))
 
 
 def _texts(column: Any, count: int) -> list[str]:
     if column is None:
         return [""] * count
-    return [value or "" for value in _as_text(column).to_pylist()]
+    found = _listed(_as_text(column))
+    return [value or "" for value in found] if column.null_count else found
+
+
+def _listed(column: Any) -> list[Any]:
+    """The same as ``to_pylist`` of texts gives, sooner."""
+    found: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+    return found
+
+
+def _filled(column: Any) -> list[int]:
+    """Rows whose list is not empty."""
+    found: list[int] = np.flatnonzero(np.diff(column.offsets.to_numpy())).tolist()
+    return found
 
 
 def _as_text(column: Any) -> Any:
@@ -213,7 +249,8 @@ def _links(columns: dict[str, Any], count: int) -> list[msgspec.Raw]:
     traces, spans = columns.get("Links.TraceId"), columns.get("Links.SpanId")
     if traces is None or spans is None:
         return [ABSENT] * count
-    return [
-        links_of([_str(text) for text in ours or ()], [_str(text) for text in others or ()])
-        for ours, others in zip(traces.to_pylist(), spans.to_pylist(), strict=True)
-    ]
+    found = [ABSENT] * count
+    for row in _filled(traces):
+        ours, others = traces[row].as_py() or (), spans[row].as_py() or ()
+        found[row] = links_of([_str(text) for text in ours], [_str(text) for text in others])
+    return found

@@ -23,6 +23,7 @@ from auditor.load.otlp_values import ABSENT, JSON_VALUES, UNDECODABLE, decode_js
 from auditor.load.sources import Opened, Record
 from auditor.load.span_writer import (
     KINDS,
+    NOTHING,
     SpanWriter,
     events_of,
     held,
@@ -128,51 +129,51 @@ class ConsoleReader:
         if bytes(record[:1]) != b"{":
             return
         try:
-            span = _span.decode(record)
+            printed = _span.decode(record)
+            if printed.context is None and printed.start_time is None and printed.parent_id is None:
+                return
         except msgspec.ValidationError as error:
             if _is_span(orjson.loads(record)):
                 with self._spans.record(record, line, byte):
                     self._spans.reject(f"a printed span: {plain_reason(error)}")
             return
-        if span.context is None and span.start_time is None and span.parent_id is None:
-            return
-        with self._spans.record(record, line, byte):
-            self._add(span)
+        span = self._span_of(printed)
+        resource = self._resources.get(bytes(printed.resource)) or self._new_resource(printed.resource, line, byte)
+        if isinstance(record, bytes):
+            self._spans.add_alone(len(record), line, byte, resource, "", span)
+        else:
+            with self._spans.record(record, line, byte):
+                self._spans.add(resource, "", span)
 
-    def _add(self, span: PrintedSpan) -> None:
-        context = span.context or Context()
+    def _span_of(self, printed: PrintedSpan) -> Span:
+        context = printed.context or Context()
         own = hex_id(context.span_id.removeprefix("0x"), 8)
-        start = iso_nanoseconds(span.start_time)
-        status = (span.status.status_code if span.status else None) or ""
-        self._spans.add(
-            self._resource(span.resource),
-            "",
-            Span(
-                traceId=hex_id(context.trace_id.removeprefix("0x"), 16),
-                spanId=own,
-                parentSpanId=hex_id(span.parent_id.removeprefix("0x"), 8) if span.parent_id else NO_PARENT,
-                name=span.name or "",
-                kind=_KINDS.get(span.kind or "", 0),
-                startTimeUnixNano=start,
-                endTimeUnixNano=iso_nanoseconds(span.end_time) if start else 0,
-                attributes=self._spans.attributes(span.attributes or {}, own),
-                events=events_of(span.events),
-                links=_links_of(span.links),
-                status=_ERROR if status.upper().endswith("ERROR") else _OK,
-            ),
+        start = iso_nanoseconds(printed.start_time)
+        status = (printed.status.status_code if printed.status else None) or ""
+        return Span(
+            hex_id(context.trace_id.removeprefix("0x"), 16),
+            own,
+            hex_id(printed.parent_id.removeprefix("0x"), 8) if printed.parent_id else NO_PARENT,
+            0,
+            printed.name or "",
+            _KINDS.get(printed.kind or "", 0),
+            start,
+            iso_nanoseconds(printed.end_time) if start else 0,
+            self._spans.attributes(printed.attributes, own) if printed.attributes else [],
+            events_of(printed.events) if len(printed.events) > NOTHING else ABSENT,
+            _links_of(printed.links) if len(printed.links) > NOTHING else ABSENT,
+            _ERROR if status.endswith("ERROR") or status.upper().endswith("ERROR") else _OK,
         )
 
-    def _resource(self, raw: msgspec.Raw) -> ResourceFacts:
+    def _new_resource(self, raw: msgspec.Raw, line: int, byte: int) -> ResourceFacts:
         data = bytes(raw)
-        facts = self._resources.get(data)
-        if facts is None:
-            try:
-                attributes = _resource.decode(data).attributes or {} if data else {}
-            except msgspec.ValidationError as error:
-                self._spans.reject(f"a printed resource: {plain_reason(error)}")
-                attributes = {}
-            pairs = [(key, decode_json(bytes(value))) for key, value in attributes.items()]
-            facts = self._resources[data] = self._spans.builder.resource(pairs)
+        try:
+            attributes = _resource.decode(data).attributes or {} if data else {}
+        except msgspec.ValidationError as error:
+            self._spans.builder.reject(line, byte, f"a printed resource: {plain_reason(error)}")
+            attributes = {}
+        pairs = [(key, decode_json(bytes(value))) for key, value in attributes.items()]
+        facts = self._resources[data] = self._spans.builder.resource(pairs)
         return facts
 
 
@@ -181,8 +182,6 @@ def _is_span(value: Any) -> bool:
 
 
 def _links_of(raw: msgspec.Raw) -> msgspec.Raw:
-    if len(raw) <= len(b"[]"):
-        return ABSENT
     try:
         links = [link.context for link in _links.decode(raw) if link.context]
     except UNDECODABLE:

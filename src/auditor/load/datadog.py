@@ -7,26 +7,31 @@ language and its environment. A list of spans is therefore held while it is read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, text_of
 from auditor.load.datadog_ids import NO_HALF, Id, is_root, span_hex, trace_hex
+from auditor.load.key_sets import KeySets, Picked, picks
 from auditor.load.moments import iso_nanoseconds, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import KINDS, SpanWriter, held, opens_list, plain_reason
+from auditor.load.span_writer import CACHED_RESOURCES, KINDS, SpanWriter, Uses, held, opens_list, plain_reason
 
+SPLIT_ABOVE = 4 << 20
+"""Bytes of a list above which its traces are decoded one by one."""
 _ERROR = Status(2)
 _OK = Status()
 _TYPE_KINDS = {"web": KINDS["SERVER"], "http": KINDS["CLIENT"]}
 """Span types that older tracers give instead of ``span.kind``."""
 _PROCESS_KEYS = ("runtime-id", "language", "env")
+_TOLD = (*_PROCESS_KEYS, "span.kind", "component")
+"""What is no attribute, and of which there are few combinations."""
 _IGNORED = frozenset(
     {"_dd.p.tid", "_dd.p.dm", "_dd.tags.process", "span.kind", "component", "_dd.span_links", *_PROCESS_KEYS}
 )
@@ -36,6 +41,28 @@ _SPAN_KEYS = frozenset({"trace_id", "span_id", "start"})
 Process = tuple[str, str, str]
 """Instance, language and environment."""
 NO_PROCESS: Process = ("", "", "")
+
+
+class Told(NamedTuple):
+    """What a span says besides its attributes."""
+
+    process: Process
+    kind: int
+    component: str
+
+
+class Meta(NamedTuple):
+    """What spans with the same keys of texts have in common."""
+
+    told: Picked
+    combinations: dict[bytes, Told]
+    """By the values of what is told."""
+    attributes: tuple[str, ...]
+    """Keys of attributes that are asked for."""
+    has_links: bool
+    has_provider: bool
+    is_observed: bool
+    """An integration of LLM Observability made it."""
 
 
 class ApmSpan(msgspec.Struct, gc=False):
@@ -70,6 +97,7 @@ class Answer(msgspec.Struct, gc=False):
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _span = msgspec.json.Decoder(ApmSpan)
 _trace = msgspec.json.Decoder(list[ApmSpan])
+_traces = msgspec.json.Decoder(list[list[ApmSpan]])
 _answer = msgspec.json.Decoder(Answer)
 _found = msgspec.json.Decoder(Found)
 
@@ -90,7 +118,13 @@ class DatadogReader:
     """Reads traces, lists of spans, spans, and answers of the search."""
 
     def __init__(self, builder: BatchBuilder) -> None:
-        self._spans = SpanWriter(builder)
+        self._spans = spans = SpanWriter(builder)
+        self._combinations: dict[tuple[str, ...], dict[bytes, Told]] = {}
+        self._resources: dict[tuple[str, Process], ResourceFacts] = {}
+        self._used_meta = KeySets(lambda keys: self._meta(keys, spans.used))
+        self._told_meta = KeySets(lambda keys: self._meta(keys, spans.told))
+        self._used_metrics = KeySets(lambda keys: tuple([key for key in keys if spans.used[key]]))
+        self._told_metrics = KeySets(lambda keys: tuple([key for key in keys if spans.told[key]]))
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -100,10 +134,22 @@ class DatadogReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         with self._spans.record(record, line, byte):
-            if opens_list(record):
-                self._read_list(_list.decode(record))
-            else:
+            if not opens_list(record):
                 self._read_object(record)
+            elif not self._read_whole(record):
+                self._read_list(_list.decode(record))
+
+    def _read_whole(self, record: bytes | memoryview) -> bool:
+        """Read a list of traces; ``False`` when it is large, something else, or one of the spans is broken."""
+        if len(record) > SPLIT_ABOVE:
+            return False
+        try:
+            traces = _traces.decode(record)
+        except msgspec.ValidationError:
+            return False
+        for spans in traces:
+            self._add_all(spans)
+        return True
 
     def _read_list(self, raws: Sequence[msgspec.Raw]) -> None:
         loose = []
@@ -150,51 +196,103 @@ class DatadogReader:
         self._add_all(spans)
 
     def _add_all(self, spans: Sequence[ApmSpan]) -> None:
-        halves = {span.trace_id: half for span in spans if (half := _text(span.meta, "_dd.p.tid"))}
-        processes = _processes(spans)
+        halves = _upper_halves(spans)
+        traces: dict[Id, str] = {}
+        processes: dict[tuple[Id, Id], Process] | None = None
         for span in spans:
-            self._add(span, halves.get(span.trace_id, NO_HALF), processes[span.trace_id, span.span_id])
+            meta = span.meta or {}
+            own = span_hex(span.span_id)
+            is_used = self._spans.uses(own) is self._spans.used
+            common = (self._used_meta if is_used else self._told_meta)[tuple(meta)]
+            raws = b"\n".join(common.told(meta))
+            process, kind, scope = common.combinations.get(raws) or self._new_told(common, meta, raws)
+            if not process[0]:
+                processes = processes or _processes(spans)
+                process = processes[span.trace_id, span.span_id]
+            trace = traces.get(span.trace_id)
+            if trace is None:
+                trace = traces[span.trace_id] = trace_hex(span.trace_id, halves.get(span.trace_id, NO_HALF))
+            attributes = [KeyValue(key, meta[key]) for key in common.attributes]
+            if common.has_provider and bytes(meta["_dd.llmobs.model_provider"]) == UNKNOWN_PROVIDER:
+                attributes = [pair for pair in attributes if pair.key != "_dd.llmobs.model_provider"]
+            if metrics := span.metrics:
+                wanted = (self._used_metrics if is_used else self._told_metrics)[tuple(metrics)]
+                attributes += [KeyValue(key, metrics[key]) for key in wanted]
+            if not scope and common.is_observed:
+                # An integration names its spans after itself: "openai.request".
+                scope = (span.name or "").partition(".")[0]
+            start = nanoseconds(span.start, 1)
+            self._spans.add(
+                self._resources.get((span.service or "", process)) or self._new_resource(span.service or "", process),
+                scope,
+                Span(
+                    trace,
+                    own,
+                    NO_PARENT if is_root(span.parent_id) else span_hex(span.parent_id),
+                    0,
+                    span.name or "",
+                    kind or _TYPE_KINDS.get(span.type or "", 0),
+                    start,
+                    start + nanoseconds(span.duration, 1) if start and span.duration is not None else 0,
+                    attributes,
+                    ABSENT,
+                    _links(meta.get("_dd.span_links"), span.span_links)
+                    if common.has_links or len(span.span_links)
+                    else ABSENT,
+                    _ERROR if span.error else _OK,
+                ),
+            )
 
-    def _add(self, span: ApmSpan, half: str, process: Process) -> None:
-        meta, metrics = span.meta or {}, span.metrics or {}
-        kind = KINDS.get(_text(meta, "span.kind").upper(), 0) or _TYPE_KINDS.get(span.type or "", 0)
-        scope = _text(meta, "component")
-        if not scope and "_dd.llmobs.span_kind" in meta:
-            # An integration names its spans after itself: "openai.request".
-            scope = (span.name or "").partition(".")[0]
-        links = _links(meta.get("_dd.span_links"), span.span_links)
-        if bytes(meta.get("_dd.llmobs.model_provider", ABSENT)) == UNKNOWN_PROVIDER:
-            del meta["_dd.llmobs.model_provider"]
-        own = span_hex(span.span_id)
-        uses = self._spans.uses(own)
-        attributes = [KeyValue(key, value) for key, value in meta.items() if uses[key] and key not in _IGNORED]
-        attributes += [KeyValue(key, value) for key, value in metrics.items() if uses[key]]
-        start = nanoseconds(span.start, 1)
-        self._spans.add(
-            self._resource(span.service or "", process),
-            scope,
-            Span(
-                traceId=trace_hex(span.trace_id, half),
-                spanId=own,
-                parentSpanId=NO_PARENT if is_root(span.parent_id) else span_hex(span.parent_id),
-                name=span.name or "",
-                kind=kind,
-                startTimeUnixNano=start,
-                endTimeUnixNano=start + nanoseconds(span.duration, 1) if start and span.duration is not None else 0,
-                attributes=attributes,
-                links=links,
-                status=_ERROR if span.error else _OK,
-            ),
+    def _meta(self, keys: tuple[str, ...], uses: Uses) -> Meta:
+        told = tuple(key for key in _TOLD if key in keys)
+        return Meta(
+            picks(told),
+            self._combinations.setdefault(told, {}),
+            tuple(key for key in keys if uses[key] and key not in _IGNORED),
+            "_dd.span_links" in keys,
+            "_dd.llmobs.model_provider" in keys,
+            "_dd.llmobs.span_kind" in keys,
         )
 
-    def _resource(self, service: str, process: Process) -> ResourceFacts:
+    @staticmethod
+    def _new_told(common: Meta, meta: Mapping[str, msgspec.Raw], raws: bytes) -> Told:
+        kind = KINDS.get(_text(meta, "span.kind").upper(), 0)
+        found = Told(_process(meta), kind, _text(meta, "component"))
+        if len(common.combinations) < CACHED_RESOURCES:
+            common.combinations[raws] = found
+        return found
+
+    def _new_resource(self, service: str, process: Process) -> ResourceFacts:
         instance, language, environment = process
-        return self._spans.resource(
+        facts = self._spans.resource(
             ("service.name", service),
             ("service.instance.id", instance),
             ("telemetry.sdk.language", language),
             ("deployment.environment.name", environment),
         )
+        if len(self._resources) < CACHED_RESOURCES:
+            self._resources[service, process] = facts
+        return facts
+
+
+def _upper_halves(spans: Iterable[ApmSpan]) -> dict[Id, str]:
+    """The upper halves of trace ids that their spans tell."""
+    halves: dict[Id, str] = {}
+    data, half = b"", ""
+    for span in spans:
+        raw = span.meta.get("_dd.p.tid") if span.meta else None
+        if raw is None:
+            continue
+        if bytes(raw) != data:
+            data = bytes(raw)
+            half = text_of(decode_json(data))
+        if half:
+            halves[span.trace_id] = half
+    return halves
+
+
+def _process(meta: Mapping[str, msgspec.Raw] | None) -> Process:
+    return _text(meta, "runtime-id"), _text(meta, "language"), _text(meta, "env")
 
 
 def _processes(spans: Sequence[ApmSpan]) -> dict[tuple[Id, Id], Process]:
@@ -210,7 +308,7 @@ def _processes(spans: Sequence[ApmSpan]) -> dict[tuple[Id, Id], Process]:
             if key in known:
                 found = known[key]
                 break
-            named = _text(current.meta, "runtime-id"), _text(current.meta, "language"), _text(current.meta, "env")
+            named = _process(current.meta)
             # Noted at once, so that a span that is its own ancestor ends the way.
             known[key] = named
             if named[0]:
@@ -290,7 +388,7 @@ def _id(value: Any) -> Id:
     return value if isinstance(value, int | str) else None
 
 
-def _text(values: dict[str, msgspec.Raw] | None, key: str) -> str:
+def _text(values: Mapping[str, msgspec.Raw] | None, key: str) -> str:
     raw = values.get(key) if values else None
     return "" if raw is None else _decoded(bytes(raw))
 
@@ -299,7 +397,3 @@ def _text(values: dict[str, msgspec.Raw] | None, key: str) -> str:
 def _decoded(data: bytes) -> str:
     """A text of which there are few."""
     return text_of(decode_json(data))
-
-
-def _opens_list(raw: msgspec.Raw) -> bool:
-    return bytes(memoryview(raw)[:1]) == b"["

@@ -23,6 +23,8 @@ def trace_hex(value: Id, high: str = NO_HALF) -> str:
 
 def span_hex(value: Id) -> str:
     """A span id as 16 hex digits; empty when it cannot be read."""
+    if type(value) is int and 0 <= value <= _LOW:
+        return f"{value:016x}"
     number = _number(value)
     if number is None:
         return canonical_id(value, 8) or ""
@@ -31,7 +33,7 @@ def span_hex(value: Id) -> str:
 
 def is_root(parent: Id) -> bool:
     """Say whether a parent id stands for none."""
-    return parent is None or str(parent) in ROOTS
+    return not parent if type(parent) is int else parent is None or str(parent) in ROOTS
 
 
 def _number(value: Id) -> int | None:

@@ -34,6 +34,11 @@ def mapped_document(mappings: Sequence[SourceMapping], value: Any) -> Format:
     return _format(max(mappings, key=lambda mapping: _found(mapping, next(rows_of(mapping, value), None))), b"")
 
 
+def mapped_as(name: str, mappings: Sequence[SourceMapping], head: bytes) -> Format:
+    """The format that a mapping has under this name."""
+    return next(form for mapping in mappings if (form := _format(mapping, head)).name == name)
+
+
 def _found(mapping: SourceMapping, row: Any) -> int:
     """How many concepts have a value in a row; of mappings that find as many, the first is taken."""
     return sum(any(value_at(row, path) is not None for path in paths) for paths in mapping.fields.values())
@@ -48,4 +53,5 @@ def _format(mapping: SourceMapping, head: bytes) -> Format:
         title=f"Rows as the mapping {mapping.name} of the settings reads them",
         recognised_by="the settings",
         cannot_tell=(Gap.PATHS, Gap.CALLERS),
+        is_splittable=True,
     )

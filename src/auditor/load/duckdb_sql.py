@@ -21,6 +21,8 @@ LISTS = ("Events.Name", "Links.TraceId", "Links.SpanId")
 MAPS = ("ResourceAttributes", "SpanAttributes")
 RESOURCE_KEYS = ("service.name", "service.instance.id", "telemetry.sdk.language")
 _MAP = "MAP(VARCHAR, VARCHAR)"
+_BRACES = (("null", "{"), ("", "}"))
+"""What begins and ends the text of a map that is missing, and of one that is there."""
 
 
 def is_duckdb(head: bytes) -> bool:
@@ -47,7 +49,7 @@ def duckdb_records(opened: Opened) -> Iterator[Record]:
                 for (row,) in rows:
                     number += 1
                     opened.line = number
-                    yield row.encode(), number, 0
+                    yield row, number, 0
     except duckdb.Error as error:
         text = f"DuckDB: {str(error).splitlines()[0][:200]}"
         if number:
@@ -62,20 +64,24 @@ def _select(database: Any, table: str, opened: Opened) -> tuple[str, list[Any]]:
     missing = [name for name in NEEDED if name not in types]
     if missing:
         raise InputError(f"{opened.source.name}: the table {table} has no columns {', '.join(missing)}")
-    fields = [f"{_text(name)}: {_moment(name, types[name])}" for name in ("Timestamp",)]
-    fields += [f"{_text(name)}: {_quoted(name)}" for name in (*PLAIN, "Duration", *LISTS) if name in types]
+    parts = []
     parameters: list[Any] = []
     keys = sorted({*opened.keys, *RESOURCE_KEYS})
     for name in MAPS:
         if name in types:
-            fields.append(f"{_text(name)}: {_sifted(name, types[name], opened)}")
+            parts += [_text(f'"{name}":'), _sifted(name, types[name], opened), _text(",")]
             parameters.append(_present(database, quoted, name, types[name], keys))
+    fields = [f"{_text(name)}: {_moment(name, types[name])}" for name in ("Timestamp",)]
+    fields += [f"{_text(name)}: {_quoted(name)}" for name in (*PLAIN, "Duration", *LISTS) if name in types]
     events = "Events.Attributes"
     if types.get(events) == f"{_MAP}[]":
         inner = "map_from_entries([e FOR e IN map_entries(m) IF list_contains(?, e.key)])"
         fields.append(f"{_text(events)}: [{inner} FOR m IN {_quoted(events)}]")
         parameters.append(keys)
-    return f"SELECT to_json({{{', '.join(fields)}}})::VARCHAR FROM {quoted}", parameters  # noqa: S608  # quoted above
+    # The object of the other columns goes on after the maps: of these, texts are made at half the cost of an object.
+    columns = f"ltrim(to_json({{{', '.join(fields)}}})::VARCHAR, '{{')"
+    row = f"concat({', '.join([_text('{'), *parts, columns])})"
+    return f"SELECT encode({row}) FROM {quoted}", parameters  # noqa: S608  # quoted above
 
 
 def _present(database: Any, table: str, name: str, kind: str, keys: list[str]) -> list[str]:
@@ -91,14 +97,21 @@ def _moment(name: str, kind: str) -> str:
 
 
 def _sifted(name: str, kind: str, opened: Opened) -> str:
-    """The entries of a map that somebody asks for."""
+    """The entries of a map that somebody asks for, as the text of an object; ``null`` where there is no map."""
     column = _quoted(name)
     if kind.startswith("MAP("):
-        return f"map_from_entries([e FOR e IN map_entries({column}) IF list_contains(?, e.key)])"
-    if kind in {"JSON", "VARCHAR"}:
-        entry = f"{{'key': k, 'value': json_extract({column}, '$.\"' || k || '\"')}}"
-        return f"map_from_entries([{entry} FOR k IN json_keys({column}) IF list_contains(?, k)])"
-    raise InputError(f"{opened.source.name}: the column {name} is {kind.partition('(')[0]}: a map or JSON is read")
+        entries = f"[{_entry('e.key', 'e.value')} FOR e IN map_entries({column}) IF list_contains(?, e.key)]"
+    elif kind in {"JSON", "VARCHAR"}:
+        value = f"json_extract({column}, '$.\"' || k || '\"')"
+        entries = f"[{_entry('k', value)} FOR k IN json_keys({column}) IF list_contains(?, k)]"
+    else:
+        raise InputError(f"{opened.source.name}: the column {name} is {kind.partition('(')[0]}: a map or JSON is read")
+    opening, closing = (f"CASE WHEN {column} IS NULL THEN '{void}' ELSE '{mark}' END" for void, mark in _BRACES)
+    return f"concat({opening}, array_to_string({entries}, ','), {closing})"
+
+
+def _entry(key: str, value: str) -> str:
+    return f"concat(to_json({key}), ':', coalesce(to_json({value}), 'null'))"
 
 
 def _quoted(name: str) -> str:

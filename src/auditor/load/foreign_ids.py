@@ -7,6 +7,23 @@ from hashlib import blake2b
 TRACE_BYTES = 16
 SPAN_BYTES = 8
 _DASHES = 4
+CACHED_IDS = 1 << 14
+_DIGITS = "0123456789abcdef"
+
+
+class KnownIds(dict[str, str]):
+    """Ids of ``width`` bytes as ``id_of`` gives them, by their texts; those of late are remembered."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def __missing__(self, text: str) -> str:
+        """Work it out."""
+        if len(self) >= CACHED_IDS:
+            self.clear()
+        found = self[text] = id_of(text, self._width)
+        return found
 
 
 def id_of(text: str, width: int) -> str:
@@ -15,6 +32,8 @@ def id_of(text: str, width: int) -> str:
     Hex of that width and UUIDs of 16 bytes are taken as they are, so that the same trace in an OTLP export has the
     same id; anything else becomes its digest.
     """
+    if len(text) == 2 * width and not text.strip(_DIGITS) and text.strip("0"):
+        return text
     own = own_hex(text.strip(), width)
     if own or not text:
         return own
@@ -26,7 +45,7 @@ def own_hex(text: str, width: int) -> str:
     lowered = text.lower()
     if len(lowered) == 2 * width + _DASHES:
         lowered = lowered.replace("-", "")
-    is_hex = len(lowered) == 2 * width and not lowered.strip("0123456789abcdef") and lowered.strip("0")
+    is_hex = len(lowered) == 2 * width and not lowered.strip(_DIGITS) and lowered.strip("0")
     return lowered if is_hex else ""
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from auditor.errors import InputError
 from auditor.load.builder import BatchBuilder
@@ -39,7 +39,7 @@ from auditor.load.otlp_proto import (
 from auditor.load.parquet import is_parquet
 from auditor.load.parquet_tables import ParquetReader, parquet_records
 from auditor.load.phoenix import PhoenixReader, is_phoenix
-from auditor.load.sources import Opened, Record
+from auditor.load.sources import Lines, Opened, Record
 from auditor.load.tempo import TempoReader, is_tempo, is_tempo_head
 from auditor.load.xray import XRayReader, is_xray
 from auditor.load.zipkin import ZipkinReader, is_zipkin
@@ -53,6 +53,17 @@ class Reader(Protocol):
 
     def finish(self) -> None:
         """Take over what was held back until the end of the input."""
+
+
+@runtime_checkable
+class LinesReader(Reader, Protocol):
+    """Reads many lines of one JSON object each at once."""
+
+    takes_lines: bool
+    """Whether it does, with the settings of this run."""
+
+    def read_lines(self, lines: Lines) -> Collection[int]:
+        """Read lines; says by number, in order, which of them are for ``read``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,9 @@ class Format:
     """Rows at which exports of this kind are cut off; 0 for none."""
     caution: str = ""
     """What every report on such an input should say."""
+    is_splittable: bool = False
+    """Its records stand for themselves: read apart from each other, they come to the same. So do those of a reader
+    that remembers what few-valued fields mean, and not those of one that joins records or waits for the end."""
 
 
 def _never(_: Any) -> bool:
@@ -121,6 +135,7 @@ FORMATS: tuple[Format, ...] = (
         is_framed_as=is_jaeger_v3_head,
         title="Jaeger API v3: OTLP in the answer's result",
         recognised_by="an object whose result has resourceSpans",
+        is_splittable=True,
     ),
     Format(
         "tempo",
@@ -129,6 +144,7 @@ FORMATS: tuple[Format, ...] = (
         is_framed_as=is_tempo_head,
         title="Tempo API v1 and v2, and Grafana's downloads of traces",
         recognised_by="an object with batches, or with a trace that has resourceSpans",
+        is_splittable=True,
     ),
     Format(
         "otlp-json",
@@ -137,6 +153,7 @@ FORMATS: tuple[Format, ...] = (
         marks=(b'"resourceSpans"', b'"resource_spans"', b'"resourceLogs"', b'"resourceMetrics"'),
         title="OTLP as JSON: one request, one a line, or several back to back",
         recognised_by="an object with resourceSpans (or resource_spans), or with resourceLogs",
+        is_splittable=True,
     ),
     Format(
         "clickhouse",
@@ -145,6 +162,7 @@ FORMATS: tuple[Format, ...] = (
         marks=(b'"SpanAttributes"',),
         title="The Collector's ClickHouse table otel_traces as JSONEachRow or FORMAT JSON",
         recognised_by="rows with TraceId and SpanId, or an answer whose meta names them",
+        is_splittable=True,
     ),
     Format(
         "phoenix",
@@ -154,6 +172,7 @@ FORMATS: tuple[Format, ...] = (
         title="Arize Phoenix: dataframes of spans as JSON, answers of the REST API",
         recognised_by="rows or columns with context.trace_id; spans with a context, a span_kind and attributes",
         cannot_tell=(Gap.KINDS, Gap.PROCESSES, Gap.SCOPES, Gap.LINKS),
+        is_splittable=True,
     ),
     Format(
         "parquet",
@@ -181,6 +200,7 @@ FORMATS: tuple[Format, ...] = (
         title="Langfuse: downloads of the UI, answers of the API, observations and traces of the blob export",
         recognised_by="observations with a trace id, a type and a parentObservationId; trace records with a session",
         cannot_tell=(Gap.KINDS, Gap.PROCESSES, Gap.LINKS, Gap.EVENTS, Gap.TENANT_OF_SPANS, Gap.TIME_OF_DAY),
+        is_splittable=True,
     ),
     Format(
         "langsmith",
@@ -198,6 +218,7 @@ FORMATS: tuple[Format, ...] = (
             Gap.TENANT_OF_SPANS,
             Gap.TIME_OF_DAY,
         ),
+        is_splittable=True,
     ),
     Format(
         "jaeger",
@@ -207,6 +228,7 @@ FORMATS: tuple[Format, ...] = (
         title="Jaeger JSON: answers of the query API, downloads of the UI, lists of spans",
         recognised_by="spans with traceID and spanID",
         cannot_tell=(Gap.TIME_OF_DAY,),
+        is_splittable=True,
     ),
     Format(
         "zipkin",
@@ -216,6 +238,7 @@ FORMATS: tuple[Format, ...] = (
         title="Zipkin v2 JSON: lists of spans or of traces, or one span a line",
         recognised_by="spans with traceId, id and localEndpoint, or a timestamp that is a number",
         cannot_tell=(Gap.LINKS, Gap.RESOURCES, Gap.TIME_OF_DAY),
+        is_splittable=True,
     ),
     Format(
         "python-console",
@@ -243,6 +266,7 @@ FORMATS: tuple[Format, ...] = (
         title="Datadog LLM Observability spans: answers of the export API, intake requests, one span a line",
         recognised_by="spans with span_id, trace_id and start_ns",
         cannot_tell=(Gap.KINDS, Gap.PROCESSES, Gap.SCOPES, Gap.LINKS, Gap.EVENTS),
+        is_splittable=True,
     ),
     Format(
         "datadog-apm",
@@ -252,6 +276,7 @@ FORMATS: tuple[Format, ...] = (
         title="Datadog APM traces: lists of traces, answers of the span search",
         recognised_by="spans with trace_id, span_id, start and meta or metrics",
         cannot_tell=(Gap.EVENTS,),
+        is_splittable=True,
     ),
     Format(
         "mlflow",
@@ -261,6 +286,7 @@ FORMATS: tuple[Format, ...] = (
         title="MLflow traces as JSON, versions 2 and 3",
         recognised_by="an object with info and data.spans",
         cannot_tell=(Gap.KINDS, Gap.PROCESSES),
+        is_splittable=True,
     ),
     Format(
         "xray",
@@ -284,6 +310,7 @@ FORMATS: tuple[Format, ...] = (
             cannot_tell=(Gap.PATHS,) if entry.shows_callers else (Gap.PATHS, Gap.CALLERS),
             cap=entry.cap,
             caution=entry.caution,
+            is_splittable=entry.is_splittable,
         )
         for entry in ROW_FORMATS
     ),

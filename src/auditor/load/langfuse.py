@@ -11,17 +11,24 @@ nothing of usage, the buckets are Langfuse's estimate by its own tokenizer and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 
-from auditor.load.builder import CALL_FROM, BatchBuilder, count_of, text_of
-from auditor.load.foreign_ids import SPAN_BYTES, TRACE_BYTES, id_of, record_id
+from auditor.load.builder import CALL_FROM, BatchBuilder, ResourceFacts, count_of, text_of
+from auditor.load.foreign_ids import SPAN_BYTES, TRACE_BYTES, KnownIds, record_id
+from auditor.load.key_sets import KeySets, Picked, picks
+from auditor.load.metadata_objects import MetadataObjects
 from auditor.load.moments import iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
-from auditor.load.otlp_values import JSON_VALUES
-from auditor.load.plain_values import attributes_of, cost_of, is_short, object_of, raw_of
+from auditor.load.otlp_values import ABSENT, JSON_VALUES, UNDECODABLE, decode_json
+from auditor.load.plain_values import cost_of, object_of, raw_of
+from auditor.load.row_lines import take_rows
+from auditor.load.seen_objects import SeenObjects
+from auditor.load.sources import Lines
 from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
 from auditor.model.lexicon import RANKS, USAGE_FIELDS, Field
 from auditor.model.spans import TRACE_RECORD
@@ -33,7 +40,16 @@ WITHOUT_USAGE = (
     "a generation without usage fields: export with fields=core,basic,time,model,usage,metadata,trace_context"
 )
 """The API leaves out usage and metadata unless it is asked for them; then an empty usage would say nothing."""
+WITHOUT_IDS = "an observation without an id, a trace or a type"
 UNREADABLE = "neither an observation nor a trace of Langfuse"
+CACHED = 1 << 12
+"""Resources and scopes that are remembered."""
+CACHED_BYTES = 4096
+"""Longest of them."""
+OBJECT, TEXT = ord("{"), ord('"')
+
+Object = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | bool | int | float | None
+"""What may hold an object: itself, or its JSON text; anything else is none."""
 
 
 class Observation(msgspec.Struct, gc=False):
@@ -54,13 +70,16 @@ class Observation(msgspec.Struct, gc=False):
     session_id: Any = None
     tags: Any = None
     trace_tags: Any = None
-    metadata: Any = None
+    metadata: Object = None
     model: Any = None
     provided_model_name: Any = None
     usage_details: Any = msgspec.UNSET
     provided_usage_details: Any = msgspec.UNSET
     total_cost: Any = None
     usage: Any = None
+    trace: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
+    """It is no observation, but a download or an answer of the API."""
 
 
 class Trace(msgspec.Struct, gc=False):
@@ -73,7 +92,7 @@ class Trace(msgspec.Struct, gc=False):
     session_id: Any = None
     environment: Any = None
     tags: Any = None
-    metadata: Any = None
+    metadata: Object = None
 
 
 class Download(msgspec.Struct, gc=False):
@@ -111,6 +130,7 @@ _keys = msgspec.json.Decoder(Keys)
 _download = msgspec.json.Decoder(Download)
 _page = msgspec.json.Decoder(Page)
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _observation = msgspec.json.Decoder(Observation)
 _api_observation = _in_camel_case(Observation)
 _trace = msgspec.json.Decoder(Trace)
@@ -141,13 +161,51 @@ def _is_row(value: Any) -> bool:
     )
 
 
+Read = tuple[ResourceFacts, str, Span, Hashable]
+"""Resource, scope and span, and what the meaning of the span depends on, as ``SpanWriter.add_alone`` takes it."""
+
+
+class Instrumented(NamedTuple):
+    """What one sequence of attribute keys of the span says that an observation was made of."""
+
+    number: int
+    keys: list[str]
+    values: Picked
+    keys_of_call: list[str]
+    values_of_call: Picked
+    is_silent: bool
+    """It names the model or the provider, and has no usage."""
+
+
+class Original(NamedTuple):
+    """What came along of the span that an observation was made of."""
+
+    is_silent: bool
+    """It is a model call's, and says nothing about usage."""
+    told: tuple[int, bytes]
+    """What tells its attributes apart from others."""
+    attributes: list[KeyValue]
+    """Those that are known; its type has been decided already."""
+
+
 class LangfuseReader:
     """Reads downloads, answers and rows into a ``BatchBuilder``."""
+
+    takes_lines = True
 
     def __init__(self, builder: BatchBuilder) -> None:
         self._writer = SpanWriter(builder, values=JSON_VALUES)
         self._codes = builder.lexicon.span_codes
-        self._metadata_fields = builder.lexicon.metadata_fields
+        self._numbers = count()
+        self._seen = SeenObjects(lambda raw: self._original(raw, is_call=False))
+        self._instrumented = KeySets(self._instrumented_of)
+        self._metadata = MetadataObjects(builder.lexicon, "langfuse.observation.metadata")
+        self._trace_metadata = MetadataObjects(builder.lexicon, "langfuse.trace.metadata")
+        self._resources: dict[bytes, ResourceFacts] = {}
+        self._scopes: dict[bytes, str] = {}
+        self._types: dict[str, KeyValue] = {}
+        self._span_ids = KnownIds(SPAN_BYTES)
+        self._trace_ids = KnownIds(TRACE_BYTES)
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -156,6 +214,12 @@ class LangfuseReader:
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one record; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
+        if isinstance(record, bytes):
+            try:
+                if self._is_added(_observation.decode(record), len(record), line, byte):
+                    return
+            except msgspec.ValidationError:
+                pass
         with self._writer.record(record, line, byte):
             try:
                 if opens_list(record):
@@ -165,6 +229,20 @@ class LangfuseReader:
                     self._read_value(record)
             except msgspec.ValidationError as error:
                 self._writer.reject(plain_reason(error))
+
+    def read_lines(self, lines: Lines) -> Collection[int]:
+        """Read lines of one observation each; says by number which of them take a closer look."""
+        return take_rows(lines, _observation, self._is_added, self._writer)
+
+    def _is_added(self, observation: Observation, size: int, line: int, byte: int) -> bool:
+        """Take over a row from a record of so many bytes; leaves one that is odd, and what is no observation."""
+        if observation.trace_id is None or len(observation.trace) or len(observation.data):
+            return False
+        read = self._span(observation)
+        if isinstance(read, str):
+            return False
+        self._writer.add_alone(size, line, byte, *read)
+        return True
 
     def _read_value(self, record: bytes | memoryview) -> None:
         keys = _keys.decode(record)
@@ -199,11 +277,13 @@ class LangfuseReader:
     # -- spans ---------------------------------------------------------------------------------------
 
     def _add_trace(self, trace: Trace) -> None:
-        trace_id = id_of(text_of(trace.id), TRACE_BYTES)
+        trace_id = self._trace_ids[text_of(trace.id)]
         if not trace_id:
             self._writer.reject("a trace without an id")
             return
-        metadata = object_of(trace.metadata)
+        metadata = _entries(trace.metadata)
+        original = self._seen.read(metadata.get("attributes", ABSENT)).attributes
+        _, plain = self._trace_metadata.read(metadata)
         start = iso_nanoseconds(trace.timestamp)
         self._writer.add(
             self._resource(metadata),
@@ -215,69 +295,80 @@ class LangfuseReader:
                 startTimeUnixNano=start,
                 endTimeUnixNano=start,
                 attributes=[
-                    *self._original(metadata, is_call=False),
-                    *_attributes(
-                        {
-                            "langfuse.trace.metadata": self._plain(metadata),
-                            "langfuse.trace.tags": trace.tags or None,
-                            **_identities(trace.user_id, trace.session_id, trace.environment),
-                        }
-                    ),
+                    *plain,
+                    *original,
+                    *_identities(trace.user_id, trace.session_id, trace.environment, trace.tags),
                 ],
             ),
         )
 
     def _add(self, observation: Observation, trace: Trace | None = None) -> None:
+        read = self._span(observation, trace)
+        if isinstance(read, str):
+            self._writer.reject(read)
+        else:
+            resource, scope, span, _ = read
+            self._writer.add(resource, scope, span)
+
+    def _span(self, observation: Observation, trace: Trace | None = None) -> Read | str:
+        """Resource, scope and span of an observation, and what its meaning depends on; or why it cannot be read."""
         kind = text_of(observation.type).upper()
-        span_id = id_of(text_of(observation.id), SPAN_BYTES)
-        trace_id = id_of(text_of(observation.trace_id), TRACE_BYTES)
+        span_id = self._span_ids[text_of(observation.id)]
+        trace_id = self._trace_ids[text_of(observation.trace_id)]
         if not span_id or not trace_id or not kind:
-            self._writer.reject("an observation without an id, a trace or a type")
-            return
+            return WITHOUT_IDS
         is_call = kind in GENERATIONS
         if is_call and observation.usage_details is msgspec.UNSET and observation.usage is None:
-            self._writer.reject(WITHOUT_USAGE)
-            return
-        metadata = object_of(observation.metadata)
-        scope = object_of(metadata.get("scope"))
-        original = self._original(metadata, is_call=is_call)
-        facts: dict[str, Any] = {
-            "langfuse.observation.type": kind.lower(),
-            "langfuse.observation.metadata": self._plain(metadata),
-            "langfuse.trace.tags": observation.tags or observation.trace_tags or None,
-            **_identities(
-                observation.user_id or (trace and trace.user_id),
-                observation.session_id or (trace and trace.session_id),
-                observation.environment,
-            ),
-        }
+            return WITHOUT_USAGE
+        metadata = _entries(observation.metadata)
+        raw = metadata.get("attributes", ABSENT)
+        is_silent, told, original = self._original(bytes(raw), is_call=True) if is_call else self._seen.read(raw)
+        left, attributes = self._metadata.read(metadata)
+        user = observation.user_id or (trace and trace.user_id)
+        session = observation.session_id or (trace and trace.session_id)
+        tags, place = observation.tags or observation.trace_tags, observation.environment
+        identities = []
+        if user or session or tags or place != DEFAULT_ENVIRONMENT:
+            identities = _identities(user, session, place, tags)
+        level, parent = observation.level, observation.parent_observation_id
+        failed = level != "DEFAULT" and text_of(level).upper() == "ERROR"
+        asked = None
         if is_call:
-            facts |= self._call(observation, original, object_of(metadata.get("attributes")))
-        self._writer.add(
+            call = self._call(observation, original, is_silent=is_silent)
+            attributes += original
+            attributes += identities
+            attributes += [
+                KeyValue(key, raw_of(value)) for key, value in call.items() if value is not None and value != ""
+            ]
+        else:
+            if not identities and len(attributes) <= bool(left) and self._writer.uses(span_id) is self._writer.used:
+                asked = kind, failed, left, told
+            attributes += original
+            attributes += identities
+            attributes.append(self._type(kind))
+        return (
             self._resource(metadata),
-            text_of(scope.get("name")),
+            self._scope(metadata),
             Span(
                 traceId=trace_id,
                 spanId=span_id,
-                parentSpanId=id_of(text_of(observation.parent_observation_id), SPAN_BYTES),
+                parentSpanId=self._span_ids[text_of(parent)] if parent else "",
                 name=text_of(observation.name),
                 startTimeUnixNano=iso_nanoseconds(observation.start_time),
                 endTimeUnixNano=iso_nanoseconds(observation.end_time),
-                attributes=[*original, *_attributes(facts)],
-                status=Status(2 if text_of(observation.level).upper() == "ERROR" else 0),
+                attributes=attributes,
+                status=_STATUS[failed],
             ),
+            asked,
         )
 
-    def _call(
-        self, observation: Observation, original: Iterable[KeyValue], instrumented: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _call(self, observation: Observation, original: Sequence[KeyValue], *, is_silent: bool) -> dict[str, Any]:
         model = text_of(observation.provided_model_name) or text_of(observation.model)
         is_embedding = "embed" in model.lower() or text_of(observation.type).upper() == "EMBEDDING"
         first_token = observation.completion_start_time or observation.time_to_first_token
         told = any(self._codes[pair.key] // RANKS in USAGE_FIELDS for pair in original)
-        fields = {self._codes[key] // RANKS for key in instrumented if key in self._codes}
         # What came from an instrumentation names the model or the provider.
-        is_estimate = not fields & USAGE_FIELDS and bool(fields & _CALL_FIELDS)
+        is_estimate = is_silent
         provided = observation.provided_usage_details
         if provided is not msgspec.UNSET and not object_of(provided):
             is_estimate = True
@@ -290,34 +381,77 @@ class LangfuseReader:
             "langfuse.observation.total_cost": None if is_estimate else cost_of(observation.total_cost),
         }
 
+    def _type(self, kind: str) -> KeyValue:
+        """The type of an observation that is no call as an attribute; there are few."""
+        found = self._types.get(kind)
+        if found is None:
+            found = KeyValue("langfuse.observation.type", raw_of(kind.lower()))
+            if len(self._types) < CACHED:
+                self._types[kind] = found
+        return found
+
     # -- what came along -----------------------------------------------------------------------------
 
-    def _resource(self, metadata: Mapping[str, Any]) -> Any:
-        given = object_of(metadata.get("resourceAttributes"))
-        return self._writer.resource(*((key, value) for key, value in given.items() if isinstance(value, str)))
+    def _resource(self, metadata: Mapping[str, msgspec.Raw]) -> ResourceFacts:
+        raw = bytes(metadata.get("resourceAttributes", ABSENT))
+        found = self._resources.get(raw)
+        if found is None:
+            given = object_of(decode_json(raw))
+            found = self._writer.resource(*((key, value) for key, value in given.items() if isinstance(value, str)))
+            if len(raw) <= CACHED_BYTES and len(self._resources) < CACHED:
+                self._resources[raw] = found
+        return found
 
-    def _original(self, metadata: Mapping[str, Any], *, is_call: bool) -> list[KeyValue]:
-        """Known attributes of the span that the observation was made of; its type has been decided already."""
-        pairs = object_of(metadata.get("attributes")).items()
-        codes = self._codes
-        return attributes_of(
-            (
-                (key, value)
-                for key, value in pairs
-                if (code := codes.get(key)) is not None
-                and (is_call or code < CALL_FROM)
-                and code // RANKS not in {Field.OPERATION, Field.REPORTED_COST, Field.USAGE_DETAILS}
-            ),
-            codes,
+    def _scope(self, metadata: Mapping[str, msgspec.Raw]) -> str:
+        raw = bytes(metadata.get("scope", ABSENT))
+        found = self._scopes.get(raw)
+        if found is None:
+            found = text_of(object_of(decode_json(raw)).get("name"))
+            if len(raw) <= CACHED_BYTES and len(self._scopes) < CACHED:
+                self._scopes[raw] = found
+        return found
+
+    def _original(self, raw: bytes, *, is_call: bool) -> Original:
+        attributes = _inner(raw)
+        known = self._instrumented[tuple(attributes)]
+        is_silent = known.is_silent
+        if b"null" in raw:
+            attributes = {key: value for key, value in attributes.items() if value != _null}
+            known = self._instrumented[tuple(attributes)]
+        keys, pick = (known.keys_of_call, known.values_of_call) if is_call else (known.keys, known.values)
+        values = pick(attributes)
+        return Original(is_silent, (known.number, b"\n".join(values)), list(map(KeyValue, keys, values)))
+
+    def _instrumented_of(self, keys: Sequence[str]) -> Instrumented:
+        codes = {key: self._codes[key] for key in keys if key in self._codes}
+        fields = {code // RANKS for code in codes.values()}
+        of_call = [key for key, code in codes.items() if code // RANKS not in _DECIDED]
+        of_others = [key for key in of_call if codes[key] < CALL_FROM]
+        return Instrumented(
+            next(self._numbers),
+            of_others,
+            picks(of_others),
+            of_call,
+            picks(of_call),
+            is_silent=not fields & USAGE_FIELDS and bool(fields & _CALL_FIELDS),
         )
 
-    def _plain(self, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Entries that may name somebody; everything longer or deeper stays behind."""
-        known = self._metadata_fields
-        found = {
-            key: value for key, value in metadata.items() if key.lower() in known and (is_short(value) or value is None)
-        }
-        return found or None
+
+def _entries(value: Object) -> dict[str, msgspec.Raw]:
+    """The entries of an object; none for what is no object."""
+    if isinstance(value, dict):
+        return value
+    return _inner(value.encode("utf-8", "surrogatepass")) if isinstance(value, str) and value[:1] == "{" else {}
+
+
+def _inner(raw: bytes) -> dict[str, msgspec.Raw]:
+    """The entries of a JSON object or of a JSON text that is one."""
+    try:
+        if raw[:1] == b'"':
+            raw = orjson.loads(raw).encode()
+        return _object.decode(raw) if raw[:1] == b"{" else {}
+    except UNDECODABLE:
+        return {}
 
 
 def buckets(usage: Mapping[str, Any]) -> dict[str, int]:
@@ -347,6 +481,10 @@ def buckets(usage: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
+_null = msgspec.Raw(b"null")
+_STATUS = (Status(), Status(code=2))
+_DECIDED = frozenset({Field.OPERATION, Field.REPORTED_COST, Field.USAGE_DETAILS})
+"""What an observation says itself."""
 _CALL_FIELDS = frozenset({Field.REQUEST_MODEL, Field.RESPONSE_MODEL, Field.PROVIDER})
 _CACHED = ("input_cached_tokens", "input_cache_creation", "input_cache_creation_1h")
 _BUCKETS = {
@@ -376,15 +514,15 @@ _BUCKETS = {
 }
 
 
-def _identities(user: Any, session: Any, environment: Any) -> dict[str, Any]:
-    place = text_of(environment)
-    return {
-        "langfuse.user.id": text_of(user),
-        "langfuse.session.id": text_of(session),
-        "langfuse.environment": "" if place == DEFAULT_ENVIRONMENT else place,
-    }
-
-
-def _attributes(facts: Mapping[str, Any]) -> list[KeyValue]:
-    """Attributes for what is there."""
-    return [KeyValue(key, raw_of(value)) for key, value in facts.items() if value is not None and value != ""]
+def _identities(user: Any, session: Any, environment: Any, tags: Any) -> list[KeyValue]:
+    """Who a trace is for, as far as the record says."""
+    found = []
+    if tags:
+        found.append(KeyValue("langfuse.trace.tags", raw_of(tags)))
+    if user := text_of(user):
+        found.append(KeyValue("langfuse.user.id", raw_of(user)))
+    if session := text_of(session):
+        found.append(KeyValue("langfuse.session.id", raw_of(session)))
+    if (place := text_of(environment)) and place != DEFAULT_ENVIRONMENT:
+        found.append(KeyValue("langfuse.environment", raw_of(place)))
+    return found

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import GenericAlias
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 import msgspec
 
@@ -21,16 +21,23 @@ from auditor.load.builder import ID_FIELDS, PRESENCE_BELOW, TOKEN_FIELDS
 from auditor.load.otlp_types import Request, ResourceSpans, ScopeSpans, Span
 from auditor.load.otlp_values import ABSENT, PlainValue
 from auditor.model.lexicon import RANKS, Lexicon, is_technical
+from auditor.model.spans import MAX_COUNT
 
 MAX_KEYS = 1 << 11
 """Keys beyond these stay unknown: an export that makes keys up is read by the plain decoder."""
 PATIENCE = 64
 """So many more records that do not fit, although all keys are known, than records that do: it is given up."""
-READ_AT_ONCE = frozenset({*ID_FIELDS, *TOKEN_FIELDS})
 
 
 class KnownValue(PlainValue, gc=False, frozen=True, forbid_unknown_fields=True):
     """A text or a whole number, and nothing else."""
+
+
+class KnownCount(PlainValue, gc=False, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A count of tokens that is written as a number, and nothing else."""
+
+    stringValue: None = None  # noqa: N815
+    intValue: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]  # noqa: N815
 
 
 class LearnedKeys:
@@ -89,11 +96,13 @@ class LearnedKeys:
 
     def _type(self, key: str) -> Any:
         code = self._lexicon.span_codes.get(key)
-        fields: list[tuple[str, Any, Any]] = []
+        fields: list[Any] = []
         if code is None and is_technical(key):
             pass
-        elif code is not None and code // RANKS in READ_AT_ONCE:
+        elif code is not None and code // RANKS in ID_FIELDS:
             fields.append(("value", KnownValue, KnownValue()))
+        elif code is not None and code // RANKS in TOKEN_FIELDS:
+            fields.append(("value", KnownCount))
         elif code is None or code >= PRESENCE_BELOW:
             fields.append(("value", msgspec.Raw, ABSENT))
         return msgspec.defstruct("Attribute", fields, tag_field="key", tag=key, namespace={"key": key}, gc=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -15,12 +14,15 @@ SECOND = 1_000_000_000
 _FRACTION_FROM = 19
 """Length of ``2026-11-21T09:47:48``, after which come the fraction and the zone."""
 _FLOAT_DIGITS = 10**7
+_DIGITS_FROM = 20
 _MICROSECONDS_END = 26
 _UTC = frozenset({"", "Z", "+00:00"})
 """What may follow microseconds; a text without a zone is UTC."""
 _TO_THE_NANOSECOND = 29
 """Length of ``2026-11-21 09:47:48.727667123``, as ClickHouse writes it."""
-_DIGITS = slice(20, 26)
+_WITH_ZONE = 27
+"""Length of ``2026-11-21T09:47:48.727667Z``."""
+_LAST_SECOND = LAST_NS // SECOND
 
 
 def nanoseconds(value: Any, unit: int) -> int:
@@ -30,8 +32,11 @@ def nanoseconds(value: Any, unit: int) -> int:
     """
     if type(value) is int:
         found = value * unit
-    elif isinstance(value, float) and math.isfinite(value):
-        whole = int(value)
+    elif isinstance(value, float):
+        try:
+            whole = int(value)
+        except (OverflowError, ValueError):
+            return 0
         rest = value - whole
         found = whole * unit + (
             round(rest * _FLOAT_DIGITS) * (SECOND // _FLOAT_DIGITS) if unit == SECOND else round(rest * unit)
@@ -55,14 +60,17 @@ def iso_nanoseconds(text: Any) -> int:
     if not isinstance(text, str) or len(text) < _FRACTION_FROM:
         return 0
     if text[_FRACTION_FROM : _FRACTION_FROM + 1] == ".":
-        # The usual spellings: microseconds in UTC, and nanoseconds without a zone.
-        if text[_MICROSECONDS_END:] in _UTC:
-            digits, unit = text[_DIGITS], MICROSECOND
+        # The usual spellings: nanoseconds without a zone, and microseconds in UTC.
+        size = len(text)
+        if size == _TO_THE_NANOSECOND:
+            digits, unit = text[_DIGITS_FROM:], 1
+        elif (size == _WITH_ZONE and text[-1] == "Z") or text[_MICROSECONDS_END:] in _UTC:
+            digits, unit = text[_DIGITS_FROM:_MICROSECONDS_END], MICROSECOND
         else:
-            digits, unit = text[_FRACTION_FROM + 1 :], 1 if len(text) == _TO_THE_NANOSECOND else 0
-        if unit and digits.isdecimal():
-            seconds = _seconds(text[:_FRACTION_FROM], "")
-            return seconds * SECOND + int(digits) * unit if 0 < seconds < LAST_NS // SECOND else 0
+            digits, unit = "", 0
+        if digits.isdecimal():
+            seconds = _seconds_in_utc(text[:_FRACTION_FROM])
+            return seconds * SECOND + int(digits) * unit if 0 < seconds < _LAST_SECOND else 0
     digits = ""
     zone = text[_FRACTION_FROM:]
     if zone[:1] in {".", ","}:
@@ -71,6 +79,11 @@ def iso_nanoseconds(text: Any) -> int:
     seconds = _seconds(text[:_FRACTION_FROM], zone)
     found = seconds * SECOND + int(digits[:9].ljust(9, "0"))
     return found if seconds and 0 <= found <= LAST_NS else 0
+
+
+@lru_cache(maxsize=4096)
+def _seconds_in_utc(moment: str) -> int:
+    return _seconds(moment, "")
 
 
 @lru_cache(maxsize=4096)

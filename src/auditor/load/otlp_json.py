@@ -17,14 +17,18 @@ from auditor.load.builder import BatchBuilder
 from auditor.load.learned_keys import LearnedKeys
 from auditor.load.otlp_repair import repair
 from auditor.load.otlp_spans import Group, SpanReader
-from auditor.load.otlp_types import RawRequest, RawResourceSpans, RawScopeSpans, Request, Span
+from auditor.load.otlp_types import RawRequest, RawResourceSpans, RawScopeSpans, Request, Scope, Span
 
 SPLIT_ABOVE = 4 << 20
 """Records above this many bytes are decoded piece by piece, so that memory does not follow their size."""
+CACHED_SCOPES = 1 << 12
+CACHED_SCOPE = 1 << 9
+"""Most bytes of a scope that is worth remembering."""
 PIECE = 256
 """Spans that are decoded before they are read."""
 
 _request = msgspec.json.Decoder(Request, strict=False)
+_scope = msgspec.json.Decoder(Scope)
 _raw_request = msgspec.json.Decoder(RawRequest)
 _raw_resource_spans = msgspec.json.Decoder(RawResourceSpans)
 _raw_scope_spans = msgspec.json.Decoder(RawScopeSpans)
@@ -47,6 +51,7 @@ class OtlpJsonReader:
         self._builder = builder
         self._spans = SpanReader(builder, fast=fast)
         self._learned = LearnedKeys(builder.lexicon)
+        self._scope_names: dict[bytes, str] = {}
 
     def finish(self) -> None:
         """Nothing is held back."""
@@ -60,13 +65,13 @@ class OtlpJsonReader:
         learned = self._learned.request(record)
         try:
             request = learned or _request.decode(record)
+            groups = list(self._groups(request))
         except msgspec.ValidationError:
             self._read_repaired(record, line, byte)
             return
         if request.resourceSpans is None:
             self._explain_missing(request, record, line, byte)
         elif all(part.scopeSpans for part in request.resourceSpans):
-            groups = list(self._groups(request))
             self._spans.read(groups, line, learned=learned is not None)
             if learned is None:
                 self._learned.learn(span for _, _, spans in groups for span in spans)
@@ -84,11 +89,21 @@ class OtlpJsonReader:
             self._read_repaired(record, line, byte)
 
     def _groups(self, request: Request) -> Iterator[Group]:
+        names = self._scope_names
         for part in request.resourceSpans or ():
             resource = self._spans.resource(part.resource)
             for scope_spans in part.scopeSpans:
-                self._builder.note_scope(scope_spans.scope.name, scope_spans.scope.version)
-                yield resource, scope_spans.scope.name, scope_spans.spans
+                scope = bytes(scope_spans.scope)
+                name = names.get(scope)
+                yield resource, self._scope_name(scope) if name is None else name, scope_spans.spans
+
+    def _scope_name(self, raw: bytes) -> str:
+        """Read a scope; raises ``msgspec.ValidationError`` when it is none."""
+        scope = _scope.decode(raw) if raw else Scope()
+        self._builder.note_scope(scope.name, scope.version)
+        if len(self._scope_names) < CACHED_SCOPES and len(raw) <= CACHED_SCOPE:
+            self._scope_names[raw] = scope.name
+        return scope.name
 
     def _read_in_pieces(self, record: bytes | memoryview, line: int, byte: int) -> None:
         try:

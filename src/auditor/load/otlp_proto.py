@@ -12,23 +12,37 @@ In binary inputs the number of a record stands where the line of a text would.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+import struct
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
 from auditor.load.builder import BatchBuilder, ResourceFacts
+from auditor.load.meanings import Meanings
 from auditor.load.otlp_logs import OtlpReader
 from auditor.load.otlp_spans import Group, SpanReader
 from auditor.load.otlp_types import KeyValue, Span, Status
-from auditor.load.otlp_values import ABSENT, JSON_VALUES
-from auditor.load.plain_values import is_short, raw_of
+from auditor.load.otlp_values import ABSENT
+from auditor.load.otlp_wire import (
+    ATTRIBUTE,
+    LONG,
+    STARTS,
+    WireError,
+    head_of,
+    number_at,
+    pair_of,
+    parts_of_request,
+    rest_of,
+    spans_of,
+)
+from auditor.load.plain_values import READ_AT_ONCE, is_short, plain_of, raw_of
+from auditor.load.proto_values import PROTO_VALUES, decode_proto, python_of
 from auditor.load.sources import ZSTD, BrokenFrameError, Opened, Record
 from auditor.load.span_writer import Uses
+from auditor.model.lexicon import RANKS
 
 if TYPE_CHECKING:
-    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-    from opentelemetry.proto.resource.v1.resource_pb2 import Resource
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
     from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
@@ -41,9 +55,14 @@ PIECE = 256
 """Spans between two looks at how full the builder is."""
 LENGTH = 4
 CACHED_RESOURCES = 1 << 14
-CACHED_TEXT = 32
-"""Longest text that is worth remembering."""
-CACHED_TEXTS = 1 << 16
+CACHED_KEYS = 1 << 14
+CACHED_ATTRIBUTES = 1 << 16
+CACHED_UNUSED = 1 << 15
+"""How many are remembered before those are no longer that nobody asks for."""
+CACHED_ATTRIBUTE = 96
+"""Bytes of the longest attribute that is worth remembering."""
+CACHED_STATUSES = 256
+DAMAGED = "not OTLP protobuf, or damaged"
 MAX_TIME = 1 << 63
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
@@ -167,24 +186,61 @@ def _varint(opened: Opened) -> int | None:
     return None
 
 
+ODD = (WireError, IndexError, struct.error, UnicodeDecodeError)
+"""What reading the wire by hand raises for anything but the usual spelling."""
+
+
+class Key(NamedTuple):
+    """An attribute key, and what its values are good for."""
+
+    text: str
+    is_known: bool
+    is_used: bool
+    is_told: bool
+    """Asked for on spans of the sample for unknown keys."""
+    repeats: bool
+    """Its values are neither ids nor counts."""
+
+
+_UNSEEN = KeyValue()
+
+
 class OtlpProtoReader:
     """Reads single ``ResourceSpans`` messages."""
 
     def __init__(self, builder: BatchBuilder) -> None:
         from google.protobuf.message import DecodeError  # noqa: PLC0415  # takes 30 ms
+        from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope  # noqa: PLC0415
+        from opentelemetry.proto.common.v1.common_pb2 import KeyValue as Pair  # noqa: PLC0415
+        from opentelemetry.proto.resource.v1.resource_pb2 import Resource  # noqa: PLC0415
         from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, TracesData  # noqa: PLC0415
+        from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan  # noqa: PLC0415
+        from opentelemetry.proto.trace.v1.trace_pb2 import Status as ProtoStatus  # noqa: PLC0415
 
         self._builder = builder
-        self._spans = SpanReader(builder, values=JSON_VALUES)
-        self._known: dict[str, dict[str, KeyValue]] = {key: {} for key in builder.lexicon.span_codes}
-        """By known key, the attributes of texts that were seen."""
+        self._spans = SpanReader(builder, values=PROTO_VALUES)
+        self._codes = builder.lexicon.span_codes
         self._used = Uses(builder.lexicon, with_unknown=False)
         self._told = Uses(builder.lexicon, with_unknown=True)
         self._resources: dict[bytes, ResourceFacts] = {}
-        self._remembered = 0
+        self._scopes: dict[bytes, str] = {}
+        self._statuses: dict[bytes, bool] = {}
+        self._keys: dict[bytes, Key] = {}
+        self._attributes: dict[bytes, KeyValue | None] = {}
+        """Attributes as they stand on the wire; ``None`` for one that nobody asks for."""
+        self._told_attributes: dict[bytes, KeyValue | None] = {}
+        """The same on spans of the sample for unknown keys."""
+        self._meanings = Meanings(builder)
+        self._line = self._byte = 0
         self._decode_error = DecodeError
+        self._odd = (*ODD, DecodeError)
         self._part = ResourceSpans
         self._request = TracesData
+        self._proto_resource = Resource
+        self._proto_scope = InstrumentationScope
+        self._proto_status = ProtoStatus
+        self._proto_span = ProtoSpan
+        self._proto_pair = Pair
 
     def finish(self) -> None:
         """Nothing is held back."""
@@ -192,8 +248,11 @@ class OtlpProtoReader:
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one message; a broken one is rejected."""
         self._builder.mark(line, byte)
+        data = bytes(record)
+        if self._read_wire(data, line, byte, is_part=True):
+            return
         try:
-            parts = [self._part.FromString(bytes(record))]
+            parts = [self._part.FromString(data)]
         except self._decode_error:
             parts = []
         # A part of logs or metrics reads the same at this level: give the reason by the whole of it.
@@ -202,11 +261,164 @@ class OtlpProtoReader:
     def read_request(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read a whole request; a broken one is rejected."""
         self._builder.mark(line, byte)
+        data = bytes(record)
+        if self._read_wire(data, line, byte, is_part=False):
+            return
         try:
-            parts: Iterable[ResourceSpans] = self._request.FromString(bytes(record)).resource_spans
+            parts: Iterable[ResourceSpans] = self._request.FromString(data).resource_spans
         except self._decode_error:
             parts = []
         self._read_parts(parts, record, line, byte)
+
+    # -- the usual spelling --------------------------------------------------------------------------
+
+    def _read_wire(self, data: bytes, line: int, byte: int, *, is_part: bool) -> bool:
+        """Read a message by hand; leaves one that is odd, or holds no spans, to the library."""
+        try:
+            parts = [(0, len(data))] if is_part else parts_of_request(data)
+            found = [spans_of(data, start, end) for start, end in parts]
+            if not _has_span(data, (place for _, scopes in found for _, spans in scopes for place in spans)):
+                return False
+            located = [
+                (self._resource(resource), [(self._scope(scope), spans) for scope, spans in scopes])
+                for resource, scopes in found
+            ]
+        except self._odd:
+            return False
+        self._line, self._byte = line, byte
+        self._spans.read(self._walked(data, located), line)
+        return True
+
+    def _walked(
+        self, data: bytes, located: Iterable[tuple[ResourceFacts, Iterable[tuple[str, Iterable[tuple[int, int]]]]]]
+    ) -> Iterator[Group]:
+        """Spans whose meaning is not known; the others become rows. Between pieces a full builder is emptied."""
+        builder, meanings, ids, odd = self._builder, self._meanings, self._builder.span_hex, self._odd
+        number = 0
+        for resource, scopes in located:
+            for scope, places in scopes:
+                for start, end in places:
+                    number += 1
+                    if number % PIECE == 0:
+                        builder.flush_if_full()
+                    raw = data[start:end]
+                    try:
+                        says, span = self._span(raw)
+                    except odd:
+                        yield resource, scope, self._converted(self._odd_span(raw))
+                        continue
+                    if says is None:
+                        yield resource, scope, (span,)
+                        continue
+                    asked = id(resource), scope, says
+                    meaning = meanings.of(asked)
+                    if meaning is not None:
+                        meanings.add_row(
+                            meaning,
+                            (span.traceId, span.spanId, span.parentSpanId),
+                            span.startTimeUnixNano,
+                            span.endTimeUnixNano,
+                        )
+                        continue
+                    rows, behind = len(ids), meanings.behind()
+                    yield resource, scope, (span,)
+                    if len(ids) > rows:
+                        meanings.learn(asked, resource, behind)
+
+    def _span(self, raw: bytes) -> tuple[Hashable, Span]:
+        """A span, and what its meaning depends on; ``None`` where that is not worth remembering.
+
+        Raises what is in ``ODD``, or the library's error. This is what reading protobuf costs.
+        """
+        trace, own, parent, name, kind, start_ns, end_ns, at = head_of(raw)
+        is_told = own <= self._builder.sample_mark
+        known = self._told_attributes if is_told else self._attributes
+        attributes = []
+        is_repeated = not is_told
+        stop = len(raw)
+        while at < stop and raw[at] == ATTRIBUTE:
+            size = raw[at + 1]
+            at += 2
+            if size >= LONG:
+                size, at = number_at(raw, at - 1)
+            pair = raw[at : at + size]
+            at += size
+            found = known.get(pair, _UNSEEN) if size <= CACHED_ATTRIBUTE else _UNSEEN
+            if found is _UNSEEN:
+                found = self._attribute(pair, known, is_told=is_told)
+                is_repeated = is_repeated and (found is None or pair in known)
+            if found is not None:
+                attributes.append(found)
+        flags, failed, events, links = 0, False, ABSENT, ABSENT
+        if at != stop:
+            raw_events, raw_links, status, flags = rest_of(raw, at)
+            failed = status != b"" and self._failed(status)
+            if raw_events:
+                events = self._events(map(self._proto_span.Event.FromString, raw_events))
+                is_repeated = False
+            if raw_links:
+                links = _links(map(self._proto_span.Link.FromString, raw_links))
+                is_repeated = False
+        # What is remembered of attributes is never let go, so that none gets the number of another.
+        return (kind, flags, failed, *map(id, attributes)) if is_repeated else None, Span(
+            trace,
+            own,
+            parent,
+            flags,
+            name.decode(),
+            kind,
+            start_ns if start_ns < MAX_TIME else 0,
+            end_ns if end_ns < MAX_TIME else 0,
+            attributes,
+            events,
+            links,
+            _STATUS[failed],
+        )
+
+    def _key(self, raw: bytes) -> Key:
+        text = raw.decode()
+        code = self._codes.get(text)
+        repeats = code is None or code // RANKS not in READ_AT_ONCE
+        key = Key(text, code is not None, self._used[text], self._told[text], repeats)
+        if len(self._keys) < CACHED_KEYS:
+            self._keys[raw] = key
+        return key
+
+    def _attribute(self, pair: bytes, known: dict[bytes, KeyValue | None], *, is_told: bool) -> KeyValue | None:
+        """An attribute; ``None`` for one that nobody asks for. Those that may come again are remembered."""
+        raw, value = pair_of(pair)
+        key = self._keys.get(raw) or self._key(raw)
+        found = None
+        if key.is_known:
+            plain_value = None if key.repeats else plain_of(decode_proto(value))
+            # Of ids and counts the value is always read.
+            found = KeyValue(key.text, cast("msgspec.Raw", plain_value or msgspec.Raw(value or _NO_VALUE)))
+        elif key.is_told if is_told else key.is_used:
+            plain = python_of(self._proto_pair.FromString(pair).value)
+            found = KeyValue(key.text, raw_of(plain)) if is_short(plain) else None
+        most = CACHED_UNUSED if found is None else CACHED_ATTRIBUTES
+        if key.repeats and len(pair) <= CACHED_ATTRIBUTE and len(known) < most:
+            known[pair] = found
+        return found
+
+    def _failed(self, status: bytes) -> bool:
+        known = self._statuses.get(status)
+        if known is not None:
+            return known
+        failed = bool(self._proto_status.FromString(status).code == _ERROR)
+        if len(self._statuses) < CACHED_STATUSES and len(status) <= CACHED_ATTRIBUTE:
+            self._statuses[status] = failed
+        return failed
+
+    def _odd_span(self, raw: bytes) -> Sequence[ProtoSpan]:
+        """A span in an unusual spelling; one that is damaged is rejected."""
+        try:
+            return [self._proto_span.FromString(raw)]
+        except self._decode_error:
+            self._builder.reject(self._line, self._byte, DAMAGED)
+            return []
+
+    # -- any spelling --------------------------------------------------------------------------------
 
     def _read_parts(self, parts: Iterable[ResourceSpans], whole: bytes | memoryview, line: int, byte: int) -> None:
         if whole and not _holds_spans(parts) and (reason := self._what_else(bytes(whole))):
@@ -229,43 +441,45 @@ class OtlpProtoReader:
         try:
             self._request.FromString(record)
         except self._decode_error:
-            return "not OTLP protobuf, or damaged"
+            return DAMAGED
         return ""
 
     def _groups(self, parts: Iterable[ResourceSpans]) -> Iterator[Group]:
         for part in parts:
-            resource = self._resource(part.resource)
+            resource = self._resource(part.resource.SerializeToString())
             for scope_spans in part.scope_spans:
                 yield resource, scope_spans.scope.name, self._converted(scope_spans.spans)
 
-    def _resource(self, resource: Resource) -> ResourceFacts:
-        data = resource.SerializeToString()
+    def _resource(self, data: bytes) -> ResourceFacts:
         facts = self._resources.get(data)
         if facts is None:
-            facts = self._builder.resource((pair.key, _python(pair.value)) for pair in resource.attributes)
+            attributes = self._proto_resource.FromString(data).attributes
+            facts = self._builder.resource((pair.key, python_of(pair.value)) for pair in attributes)
             if len(self._resources) >= CACHED_RESOURCES:
                 self._resources.clear()
             self._resources[data] = facts
         return facts
 
+    def _scope(self, data: bytes) -> str:
+        name = self._scopes.get(data)
+        if name is None:
+            name = self._proto_scope.FromString(data).name
+            if len(self._scopes) < CACHED_RESOURCES:
+                self._scopes[data] = name
+        return name
+
     def _converted(self, spans: Iterable[ProtoSpan]) -> Iterator[Span]:
         """Turn spans into what the span reader takes; between pieces a full builder is emptied."""
-        builder, known_of, convert = self._builder, self._known.get, self._attribute
-        used, told = self._used, self._told
+        builder = self._builder
         for number, span in enumerate(spans, 1):
-            # This loop is what reading protobuf costs: it calls nothing that it can avoid.
-            attributes = []
             span_id = span.span_id.hex()
-            uses = used if span_id > builder.sample_mark else told
+            uses = self._used if span_id > builder.sample_mark else self._told
+            attributes = []
             for pair in span.attributes:
-                key = pair.key
-                if uses[key]:
-                    value = pair.value
-                    known = known_of(key)
-                    if known is not None:
-                        attributes.append(known.get(value.string_value) or convert(key, value))
-                    elif is_short(plain := _python(value)):
-                        attributes.append(KeyValue(key, raw_of(plain)))
+                if uses[pair.key]:
+                    plain = python_of(pair.value)
+                    if pair.key in self._codes or is_short(plain):
+                        attributes.append(KeyValue(pair.key, raw_of(plain)))
             start, end = span.start_time_unix_nano, span.end_time_unix_nano
             yield Span(
                 span.trace_id.hex(),
@@ -284,15 +498,6 @@ class OtlpProtoReader:
             if number % PIECE == 0:
                 builder.flush_if_full()
 
-    def _attribute(self, key: str, value: AnyValue) -> KeyValue:
-        """Convert a known attribute; texts that may come again are remembered."""
-        text = value.string_value
-        found = KeyValue(key, raw_of(text or _python(value)))
-        if text and len(text) <= CACHED_TEXT and self._remembered < CACHED_TEXTS:
-            self._remembered += 1
-            self._known[key][text] = found
-        return found
-
     def _events(self, events: Iterable[ProtoSpan.Event]) -> msgspec.Raw:
         """Names, and the known attributes: the others hold prompts."""
         found = [
@@ -301,7 +506,7 @@ class OtlpProtoReader:
                 "attributes": [
                     {"key": pair.key, "value": value}
                     for pair in event.attributes
-                    if pair.key in self._known and len(value := raw_of(_python(pair.value)))
+                    if pair.key in self._codes and len(value := raw_of(python_of(pair.value)))
                 ],
             }
             for event in events
@@ -352,6 +557,18 @@ def inflated(data: bytes) -> bytes:
 
 _ERROR = 2
 _STATUS = (Status(), Status(code=_ERROR))
+_NO_VALUE = b"\x12\x00"
+
+
+def _has_span(data: bytes, places: Iterable[tuple[int, int]]) -> bool:
+    """Say whether one of these is a span, as far as can be seen."""
+    for start, end in places:
+        try:
+            if head_of(data[start:end])[STARTS]:
+                return True
+        except ODD:
+            continue
+    return False
 
 
 def _as_field(record: bytes | memoryview) -> bytes:
@@ -389,21 +606,3 @@ def _holds(message: Any) -> bool:
 def _links(links: Iterable[ProtoSpan.Link]) -> msgspec.Raw:
     found = [{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in links]
     return msgspec.Raw(msgspec.json.encode(found))
-
-
-def _python(value: AnyValue) -> Any:
-    """Read a value; ``None`` when it is empty, bytes, or nested too deeply to be an identity."""
-    match value.WhichOneof("value"):
-        case "string_value":
-            return value.string_value
-        case "int_value":
-            return value.int_value
-        case "double_value":
-            return value.double_value
-        case "bool_value":
-            return value.bool_value
-        case "array_value":
-            return [_python(inner) for inner in value.array_value.values]
-        case "kvlist_value":
-            return {pair.key: _python(pair.value) for pair in value.kvlist_value.values}
-    return None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import msgspec
 import orjson
@@ -46,7 +47,7 @@ from auditor.load.plans import (
 )
 from auditor.model.apis import ApiCall
 from auditor.model.lexicon import Field, is_technical
-from auditor.model.spans import MAX_COUNT, NO_COUNT, TOKEN_COLUMNS
+from auditor.model.spans import NO_COUNT, TOKEN_COLUMNS
 
 CACHED_VALUE = 96
 """Longest raw value that is worth remembering."""
@@ -62,7 +63,8 @@ CACHED_FACTS = 1 << 10
 """Most bytes of facts that are worth remembering an outcome for."""
 CACHED_OUTCOMES_OF_PLAN = 1 << 12
 NO_ROUTE = -1
-DESCRIBED, ROUTED, ADDRESSED = -1, -2, -3
+DESCRIBED = -1
+ROUTED, ADDRESSED = 1, 2
 TOO_MANY = -1
 ID_DIGITS = 16
 NOTHING = 2
@@ -78,27 +80,49 @@ NO_COUNTS = (NO_COUNT,) * len(TOKEN_COLUMNS)
 Group = tuple[ResourceFacts, str, Iterable[Span]]
 """Spans of one resource and one scope."""
 Described = tuple[int, int]
-"""Number of a span's role, and code of its tenants."""
+"""Where a span stands, and code of its tenants."""
+Families = dict[int, dict[tuple[Any, ...], "Family"]]
+"""By kind and flags, then by keys."""
 
 
-class Family(NamedTuple):
-    """The spans of one resource and scope with the same kind, flags and keys."""
+@dataclass(slots=True, eq=False)
+class Family:
+    """The spans of resources with one policy that have the same kind, flags and keys."""
 
-    place: int
-    """``ROUTED``, ``ADDRESSED`` when it depends on the route or address, ``DESCRIBED`` when on more values."""
+    where: int
+    """Role, kind and remoteness as one number; ``DESCRIBED`` when these depend on values."""
+    way: int
+    """``ROUTED`` when the route matters, ``ADDRESSED`` when the address does; 0 for neither."""
+    placed: tuple[int, ...]
+    """``where`` by what the route or address says, as far as that is enough to tell."""
     resource_tenant: int
     tenant: int
     """Position of the tenant; -1 for none, or when there are several."""
     tenants: dict[bytes, Bearing]
     is_sampled: bool
-    """Belongs into the sample for unknown keys, as long as its place is known."""
+    """Belongs into the sample for unknown keys, as long as it is known where it stands."""
     plan: Plan
     kind: int
+    stance: int
+    """Kind and remoteness: what is added to the number of a role."""
     outcomes: dict[Facts, Outcome]
-    routed: tuple[int, ...]
-    """Place by class of the route."""
-    is_request: bool
-    """Where it goes may be a provider's API."""
+
+
+class Places(dict[int, int]):
+    """Codes of the places of one resource and scope, by ``where``."""
+
+    def __init__(self, builder: BatchBuilder, resource: ResourceFacts, scope: str) -> None:
+        self._builder = builder
+        self._resource = resource
+        self._scope = scope
+
+    def __missing__(self, where: int) -> int:
+        """Intern a place."""
+        role, provider_api = role_of_number(where)
+        remote = bool(where & IS_REMOTE >> 5) if where & HAS_REMOTE >> 5 else None
+        kind = KINDS[where & 7]
+        code = self[where] = self._builder.place_code(self._resource, self._scope, kind, remote, role, provider_api)
+        return code
 
 
 _key = attrgetter("key")
@@ -119,7 +143,9 @@ class SpanReader:
         self._resources: dict[bytes, ResourceFacts] = {}
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._memory = Memory()
-        self._families = 0
+        self._families: dict[int, Families] = {}
+        """By policy of the resource."""
+        self._family_count = 0
         self._outcomes = 0
         self._values: dict[bytes, Any] = {}
         self._routes: dict[bytes, int] = {}
@@ -127,8 +153,6 @@ class SpanReader:
         self._addresses: dict[bytes, int] = {}
         self._api_calls: list[ApiCall | None] = [None]
         """What addresses say, by number; 0 for all that are no provider's API."""
-        self._odd_ids: dict[str, str] = {}
-        self._longest_placeholder = max(map(len, builder.lexicon.placeholders), default=0)
         self.line = 0
         """Of the record that spans come from; groups of several records set it as they are taken."""
 
@@ -157,40 +181,31 @@ class SpanReader:
         starts, ends = builder.start, builder.end
         identify = type if learned else _key
         for resource, scope, spans in groups:
-            try:
-                places, families = resource.scopes[scope]
-            except KeyError:
-                places, families = resource.scopes[scope] = {}, {}
+            places, families = resource.scopes.get(scope) or self._new_scope(resource, scope)
             for span in spans:
                 attributes = span.attributes
                 try:
                     family = families[span.kind | span.flags << 3][tuple(map(identify, attributes))]
                 except KeyError:
-                    family = self._new_family(resource, scope, span, learned=learned)
-                place, tenant, at, tenants, is_sampled, plan, _, _, routed, _ = family
-                if place == ROUTED:
-                    route = self._route(bytes(attributes[plan.route].value))
-                    place = routed[route] if route >= 0 else DESCRIBED
-                elif place == ADDRESSED:
-                    place = DESCRIBED if self._api_call(plan, attributes) else routed[0]
-                if place >= 0 and (span.events is ABSENT or len(span.events) <= NOTHING):
-                    if at >= 0:
-                        try:
-                            tenant = tenants[bytes(attributes[at].value)][0]
-                        except KeyError:
-                            tenant = self._new_tenant(plan, resource, attributes)[0]
-                    if is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
-                        self._sample(span, is_call=False, has_tenant=tenant >= 0)
-                else:
-                    described = self._describe(family, resource, span, learned)
+                    family = self._new_family(families, resource, span, learned=learned)
+                where, way = family.where, 0
+                if family.way:
+                    way = self._way(family, attributes)
+                    where = family.placed[way] if 0 <= way < len(family.placed) else DESCRIBED
+                if where < 0 or (span.events is not ABSENT and len(span.events) > NOTHING):
+                    described = self._describe(family, resource, span, way, learned)
                     if described is None:
                         continue
-                    role, tenant = described
-                    where = role | family.kind | (span.flags & REMOTE_FLAGS) >> 5
-                    try:
-                        place = places[where]
-                    except KeyError:
-                        place = places[where] = self._new_place(resource, scope, where)
+                    where, tenant = described
+                else:
+                    tenant = family.resource_tenant
+                    if family.tenant >= 0:
+                        try:
+                            tenant = family.tenants[bytes(attributes[family.tenant].value)][0]
+                        except KeyError:
+                            tenant = self._new_tenant(family.plan, resource, attributes)[0]
+                    if family.is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
+                        self._sample(span, is_call=False, has_tenant=tenant >= 0)
                 if span.links is not ABSENT and len(span.links) > NOTHING:
                     self._read_links(span.links)
                 if explained is not None and span.traceId.lower() == explained:
@@ -198,7 +213,7 @@ class SpanReader:
                 traces.append(span.traceId)
                 ids.append(span.spanId)
                 parents.append(span.parentSpanId or NO_PARENT)
-                place_codes.append(place)
+                place_codes.append(places[where])
                 tenant_codes.append(tenant)
                 starts.append(span.startTimeUnixNano)
                 ends.append(span.endTimeUnixNano)
@@ -227,43 +242,42 @@ class SpanReader:
             self._plans[tuple(map(sys.intern, keys))] = plan
         return plan
 
-    def _new_family(self, resource: ResourceFacts, scope: str, span: Span, *, learned: bool) -> Family:
-        """Work out what is common to the spans of a scope with the same kind, flags and keys."""
+    def _new_scope(self, resource: ResourceFacts, scope: str) -> tuple[Places, Families]:
+        """Begin to remember the spans of a scope; families are the same for all resources with the same policy."""
+        families = self._families.setdefault(resource.policy, {})
+        found = resource.scopes[scope] = Places(self._builder, resource, scope), families
+        return found
+
+    def _new_family(self, families: Families, resource: ResourceFacts, span: Span, *, learned: bool) -> Family:
+        """Work out what is common to the spans with the same kind, flags and keys."""
         attributes = span.attributes
         keys = tuple([pair.key for pair in attributes])
         plan = self._plans.get(keys) or self._new_plan(attributes)
         kind = span.kind if 0 <= span.kind <= HIGHEST_KIND else 0
-        place = DESCRIBED
-        routed: tuple[int, ...] = ()
+        stance = kind | (span.flags & REMOTE_FLAGS) >> 5
+        way = ADDRESSED if is_request(plan, kind) else ROUTED if plan.route >= 0 else 0
+        placed: tuple[int, ...] = ()
         if plan.is_simple:
-            where = kind | (span.flags & REMOTE_FLAGS) >> 5
-            routed = tuple([self._new_place(resource, scope, roles[kind] | where) for roles in plan.roles])
-            place = routed[0] if plan.route < 0 else ROUTED
-            if is_request(plan, kind):
-                place = ADDRESSED
+            # A request to a provider's API is more than a place.
+            placed = tuple([roles[kind] | stance for roles in plan.roles[: 1 if way == ADDRESSED else 2]])
         family = Family(
-            place,
+            placed[0] if placed else DESCRIBED,
+            way,
+            placed,
             resource.tenant_code,
             plan.tenant,
             plan.known_tenants.setdefault(resource.tenant_code, {}),
             kind in plan.sampled_kinds,
             plan,
             kind,
+            stance,
             plan.outcomes.setdefault((kind, resource.policy), {}),
-            routed,
-            is_request(plan, kind),
         )
-        if len(keys) <= CACHED_PLAN_KEYS and self._families < CACHED_FAMILIES:
-            self._families += 1
-            _, families = resource.scopes[scope]
+        if len(keys) <= CACHED_PLAN_KEYS and self._family_count < CACHED_FAMILIES:
+            self._family_count += 1
             same_kind = families.setdefault(span.kind | span.flags << 3, {})
             same_kind[tuple(map(type if learned else _key, attributes))] = family
         return family
-
-    def _new_place(self, resource: ResourceFacts, scope: str, where: int) -> int:
-        role, provider_api = role_of_number(where)
-        remote = bool(where & IS_REMOTE >> 5) if where & HAS_REMOTE >> 5 else None
-        return self._builder.place_code(resource, scope, KINDS[where & 7], remote, role, provider_api)
 
     def _new_tenant(self, plan: Plan, resource: ResourceFacts, attributes: Sequence[KeyValue]) -> Bearing:
         hits = [(code, self._value(attributes[at].value)) for code, at in plan.tenants]
@@ -285,34 +299,42 @@ class SpanReader:
 
     # -- the fast path -------------------------------------------------------------------------------
 
-    def _describe(self, family: Family, resource: ResourceFacts, span: Span, learned: bool) -> Described | None:
+    def _way(self, family: Family, attributes: Sequence[KeyValue]) -> int:
+        """What the route of a span says, or the address that it goes to: there, a route says nothing else."""
+        if family.way == ADDRESSED:
+            return self._api_call(family.plan, attributes)
+        return self._route(bytes(attributes[family.plan.route].value))
+
+    def _describe(
+        self, family: Family, resource: ResourceFacts, span: Span, way: int, learned: bool
+    ) -> Described | None:
         """Describe the span that is about to become the next row; ``None`` when it has to be left out.
 
         Its ids and, for a model call, its facts are added to the builder.
         """
+        builder = self._builder
         plan = family.plan
-        if plan.unread_usage:
-            self._builder.unread_usage.update(plan.unread_usage)
         attributes = span.attributes
+        if way < 0 or (plan.is_watched and self._is_odd(plan, attributes)):
+            return self._describe_slowly(family, resource, span, None)
         unusual = FAILED if span.status.code == STATUS_ERROR else 0
-        if len(span.events) > NOTHING:
+        if span.events is not ABSENT and len(span.events) > NOTHING:
             events = bytes(span.events)
             unusual |= HAS_EVENTS | HAS_CHUNKS if _tells_chunks(events) else HAS_EVENTS
             if _tells_usage(events):
                 return self._describe_slowly(family, resource, span, None)
-        route = 0 if plan.route < 0 else self._route(bytes(attributes[plan.route].value))
-        if not plan.is_fast or route < 0 or (plan.checked and self._lacks_one(plan, attributes)):
-            return self._describe_slowly(family, resource, span, None)
         ids: Sequence[str] = ()
         counts: Sequence[int] = NO_COUNTS
-        if plan.varying:
-            values = [attributes[at].value for at in plan.varying]
-            plain = cast("list[PlainValue]", values) if learned else self._scalars(values)
-            read_ids = None if plain is None else self._ids(plan, plain)
-            read_counts = None if plain is None else _counts(plan, plain)
-            if read_ids is None or read_counts is None:
+        if plan.ids:
+            found_ids = self._ids(plan, attributes, learned)
+            if found_ids is None:
                 return self._describe_slowly(family, resource, span, None)
-            ids, counts = read_ids, read_counts
+            ids = found_ids
+        if plan.counts:
+            found_counts = self._counts(plan, attributes, learned)
+            if found_counts is None:
+                return self._describe_slowly(family, resource, span, None)
+            counts = found_counts
         tenant, placeholder, extras = resource.tenant_code, "", 0
         if plan.tenants:
             try:
@@ -322,30 +344,25 @@ class SpanReader:
                 tenant, placeholder, extras = self._new_tenant(plan, resource, attributes)
             if extras == TOO_MANY:
                 return self._describe_slowly(family, resource, span, None)
-        if family.is_request:
-            # On a span that goes out, a route says nothing else.
-            route = self._api_call(plan, attributes)
         raw_facts = _joined(attributes, plan.facts)
         facts: Facts = raw_facts
-        if unusual or route or extras or placeholder:
-            facts = (raw_facts, unusual, route, extras, placeholder)
+        if unusual or way or extras or placeholder:
+            facts = (raw_facts, unusual, way, extras, placeholder)
         try:
             outcome = family.outcomes[facts]
         except KeyError:
             return self._describe_slowly(family, resource, span, facts)
-        builder = self._builder
         row = builder.packed + len(builder.span_hex)
         if outcome.call_facts >= 0:
             if plan.checked:
                 self._add_extra(plan, attributes)
+            texts = builder.text_codes
             builder.call_row.append(row)
             builder.call_facts.append(outcome.call_facts)
             builder.tokens.append(counts)
-            builder.call_user.append(
-                outcome.user if plan.user < 0 else builder.text_code(ids[plan.user] or resource.user)
-            )
+            builder.call_user.append(outcome.user if plan.user < 0 else texts[ids[plan.user] or resource.user])
             builder.call_workflow.append(
-                outcome.workflow if plan.workflow < 0 else builder.text_code(ids[plan.workflow] or resource.workflow)
+                outcome.workflow if plan.workflow < 0 else texts[ids[plan.workflow] or resource.workflow]
             )
             builder.call_line.append(self.line)
         if "" in ids:
@@ -353,46 +370,63 @@ class SpanReader:
                 if text:
                     builder.add_id(row, id_kind, text)
         elif ids:
-            builder.id_row.extend([row] * len(ids))
-            builder.id_kind.extend(plan.id_kinds)
-            builder.id_text.extend(ids)
+            builder.id_row += [row] * len(ids)
+            builder.id_kind += plan.id_kinds
+            builder.id_text += ids
         if outcome.fixed_ids:
             for id_kind, text in outcome.fixed_ids:
                 builder.add_id(row, id_kind, text)
         if outcome.is_sampled and (span.spanId <= builder.sample_mark or len(span.spanId) != ID_DIGITS):
-            self._sample(span, is_call=outcome.call_facts >= 0, has_tenant=tenant >= 0)
-        return outcome.role, tenant
+            self._sample(span, is_call=outcome.is_call, has_tenant=tenant >= 0)
+        return outcome.role | family.stance, tenant
 
-    def _ids(self, plan: Plan, values: Sequence[PlainValue]) -> list[str] | None:
-        """Read the ids, which come first; ``None`` when a value is empty or no id.
+    def _is_odd(self, plan: Plan, attributes: Sequence[KeyValue]) -> bool:
+        """Say whether a span of a plan that asks for a closer look has to be described slowly."""
+        if plan.unread_usage:
+            self._builder.unread_usage.update(plan.unread_usage)
+        return not plan.is_fast or any(_is_empty(self._value(attributes[at].value)) for at in plan.checked)
 
-        A placeholder gives an empty one.
+    def _ids(self, plan: Plan, attributes: Sequence[KeyValue], learned: bool) -> list[str] | None:
+        """Read the ids; ``None`` when a value is empty or no id. A placeholder gives an empty one.
 
-        What is longer than any placeholder and neither begins with a zero, a dash or a brace nor has white space
-        around it needs no closer look.
+        What neither begins with a zero, a dash, a quote or a brace nor has white space around it is an id as it
+        stands, unless it is a known placeholder.
         """
-        longest = self._longest_placeholder
-        ids = []
-        for value in values[: len(plan.id_kinds)]:
-            text = value.stringValue
-            if text is None and value.intValue is not None:
-                text = str(value.intValue)
-            if not text:
+        values: Sequence[Any] = [attributes[at].value for at in plan.ids]
+        if not learned:
+            plain = self._scalars(values)
+            if plain is None:
                 return None
-            if len(text) <= longest or not "0" < text[0] < "{" or not text[-1].isalnum():
-                text = self._odd_id(text)
+            values = plain
+        placeholders = self._builder.lexicon.placeholders
+        ids = []
+        for value in values:
+            text = value.stringValue
+            if not text:
+                if text is not None or value.intValue is None:
+                    return None
+                text = str(value.intValue)
+            if not "0" < text[0] < "{" or not text[-1].isalnum() or text.lower() in placeholders:
+                text = self._builder.identity(text)
             ids.append(text)
         if plan.message >= 0 and is_counted(ids[plan.message]):
             return None
         return ids
 
-    def _odd_id(self, text: str) -> str:
-        found = self._odd_ids.get(text)
-        if found is None:
-            found = self._builder.identity(text)
-            if len(self._odd_ids) < CACHED_VALUES and len(text) <= CACHED_VALUE:
-                self._odd_ids[text] = found
-        return found
+    def _counts(self, plan: Plan, attributes: Sequence[KeyValue], learned: bool) -> Sequence[int] | None:
+        """Counts by token column; ``None`` when a value is empty or no count."""
+        values: Sequence[Any] = [attributes[at].value for at in plan.counts]
+        if learned:
+            # The decoder has seen to it that they are counts.
+            counts: list[int] = [value.intValue for value in values]
+        else:
+            plain = self._scalars(values) or ()
+            found = [count_of(value.intValue if value.stringValue is None else value.stringValue) for value in plain]
+            counts = [count for count in found if count is not None]
+            if len(counts) < len(values):
+                return None
+        counts.append(NO_COUNT)
+        return plan.spread(counts)
 
     def _route(self, raw: bytes) -> int:
         """Class of a route: of all that it says only this matters."""
@@ -427,9 +461,6 @@ class SpanReader:
             self._addresses[raw] = number
         return number
 
-    def _lacks_one(self, plan: Plan, attributes: Sequence[KeyValue]) -> bool:
-        return any(_is_empty(self._value(attributes[at].value)) for at in plan.checked)
-
     def _add_extra(self, plan: Plan, attributes: Sequence[KeyValue]) -> None:
         self._builder.add_extra(
             searches=count_of(self._value(attributes[plan.searches].value)) if plan.searches >= 0 else None,
@@ -462,7 +493,7 @@ class SpanReader:
             line=self.line,
             event_hits=event_hits,
             chunk_events=chunks,
-            api_call=self._api_calls[self._api_call(plan, span.attributes)] if family.is_request else None,
+            api_call=self._api_calls[self._api_call(plan, span.attributes)] if family.way == ADDRESSED else None,
         )
         tenant = described.tenant_code
         is_call = described.is_call
@@ -476,12 +507,13 @@ class SpanReader:
             family.outcomes[facts] = Outcome(
                 role=role,
                 call_facts=builder.call_facts[-1] if has_facts else -1,
+                is_call=is_call,
                 is_sampled=is_sampled,
                 fixed_ids=tuple((id_kind, text) for id_kind, text in found_ids if id_kind not in plan.id_kinds),
                 user=builder.call_user[-1] if has_facts else -1,
                 workflow=builder.call_workflow[-1] if has_facts else -1,
             )
-        return role, tenant
+        return role | family.stance, tenant
 
     def _is_worth_remembering(self, family: Family, facts: Facts) -> bool:
         raw = facts[0] if isinstance(facts, tuple) else facts
@@ -553,21 +585,6 @@ def _tells_chunks(events: bytes) -> bool:
 def _joined(attributes: Sequence[KeyValue], positions: Iterable[int]) -> bytes:
     """Raw values in one piece; JSON values tell by themselves where they end."""
     return b"".join([attributes[at].value for at in positions])
-
-
-def _counts(plan: Plan, values: Sequence[PlainValue]) -> Sequence[int] | None:
-    """Counts, which come after the ids, by token column; ``None`` when a value is empty or no count."""
-    if not plan.columns:
-        return NO_COUNTS
-    found = [
-        value.intValue if value.stringValue is None else count_of(value.stringValue)
-        for value in values[len(plan.id_kinds) :]
-    ]
-    counts = [count for count in found if count is not None]
-    if len(counts) < len(found) or max(counts) > MAX_COUNT or min(counts) < 0:
-        return None
-    counts.append(NO_COUNT)
-    return plan.spread(counts)
 
 
 def _is_empty(value: Any) -> bool:

@@ -64,9 +64,9 @@ class Scope(msgspec.Struct, gc=False, frozen=True):
 
 
 class ScopeSpans(msgspec.Struct, gc=False):
-    """Spans of one scope."""
+    """Spans of one scope, which is left as it stands in the file: an export repeats few of them."""
 
-    scope: Scope = Scope()
+    scope: msgspec.Raw = ABSENT
     spans: list[Span] = []
 
 

@@ -102,11 +102,8 @@ def pieces(opened: Opened, file: Any, columns: Sequence[str]) -> Iterator[Record
     try:
         for group in range(file.num_row_groups):
             for batch in file.iter_batches(batch_size=PIECE, row_groups=[group], columns=list(columns)):
-                sink = io.BytesIO()
-                with pa.ipc.new_stream(sink, batch.schema) as stream:
-                    stream.write_batch(batch)
                 opened.line = row
-                yield sink.getvalue(), row, 0
+                yield record_of(batch), row, 0
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise BrokenFrameError(f"the Parquet breaks off after row {row - 1}: {_first_line(error)}") from error
@@ -119,6 +116,16 @@ def is_deep(kind: pa.DataType) -> bool:
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
     return bool(pa.types.is_nested(kind.value_type))
+
+
+def record_of(batch: pa.RecordBatch) -> bytes:
+    """A piece of rows as a record."""
+    import pyarrow as pa  # noqa: PLC0415  # an extra, there when rows are
+
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue()
 
 
 def batch_of(record: bytes | memoryview) -> pa.RecordBatch:

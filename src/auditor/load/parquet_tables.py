@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from auditor.load.builder import BatchBuilder
@@ -10,7 +10,18 @@ from auditor.load.clickhouse_parquet import LAYOUT as OTEL_TRACES
 from auditor.load.clickhouse_parquet import ClickHouseParquetReader
 from auditor.load.langfuse import LangfuseReader
 from auditor.load.langsmith import LangSmithReader
-from auditor.load.parquet import Layout, as_json, batch_of, is_deep, layout_of, open_file, pieces, plain_rows
+from auditor.load.parquet import (
+    PIECE,
+    Layout,
+    as_json,
+    batch_of,
+    is_deep,
+    layout_of,
+    open_file,
+    pieces,
+    plain_rows,
+    record_of,
+)
 from auditor.load.phoenix import PREFIX
 from auditor.load.phoenix_parquet import PhoenixParquetReader
 from auditor.load.sources import Opened, Record
@@ -102,8 +113,15 @@ def parquet_records(opened: Opened) -> Iterator[Record]:
     Raises ``InputError`` for a table that is none of those read here, or that lacks columns: it names them.
     """
     file = open_file(opened)
-    schema = file.schema_arrow
-    layout = layout_of(schema.names, LAYOUTS, opened.source.name)
+    yield from pieces(opened, file, columns_read(file.schema_arrow, opened.keys, opened.source.name))
+
+
+def columns_read(schema: pa.Schema, keys: Collection[str], source: str) -> list[str]:
+    """The columns of a table that its export asks for, where somebody asks for attributes with these keys.
+
+    Raises ``InputError`` as ``parquet_records`` does.
+    """
+    layout = layout_of(schema.names, LAYOUTS, source)
     columns = [name for name in schema.names if name in layout.needed or name in layout.wanted]
     if layout.prefix:
         columns += [
@@ -111,11 +129,17 @@ def parquet_records(opened: Opened) -> Iterator[Record]:
             for name in schema.names
             if name.startswith(layout.prefix)
             and (
-                name.removeprefix(layout.prefix) in opened.keys
+                name.removeprefix(layout.prefix) in keys
                 or _may_tell(name.removeprefix(layout.prefix), schema.field(name).type)
             )
         ]
-    yield from pieces(opened, file, columns)
+    return columns
+
+
+def table_records(batch: pa.RecordBatch) -> Iterator[Record]:
+    """Cut rows that something else has read into records, as ``parquet_records`` makes them, without places."""
+    for start in range(0, batch.num_rows, PIECE):
+        yield record_of(batch.slice(start, PIECE)), 0, 0
 
 
 def _may_tell(key: str, kind: pa.DataType) -> bool:

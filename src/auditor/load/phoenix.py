@@ -9,18 +9,24 @@ Resources are not exported.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from auditor.load.builder import BatchBuilder, text_of
+from auditor.load.key_sets import KeySets, Picked, picks
 from auditor.load.moments import MICROSECOND, MILLISECOND, iso_nanoseconds, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
-from auditor.load.otlp_values import ABSENT, UNDECODABLE
+from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values
 from auditor.load.plain_values import raw_of
-from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
+from auditor.load.row_lines import take_rows
+from auditor.load.sources import Lines
+from auditor.load.span_writer import NOTHING, SpanWriter, held, opens_list, plain_reason
+from auditor.load.text_values import TEXT_VALUES
 from auditor.model.lexicon import RANKS, Field
 
 PREFIX = "attributes."
@@ -31,10 +37,26 @@ NESTED_DEPTH = 16
 LAST_MILLISECOND = 10**14
 LAST_MICROSECOND = 10**17
 """Numbers above are finer units: the year 5138 in milliseconds, and in microseconds."""
+NO_TRACE_ID = "a row without context.trace_id"
 NO_SPAN_ID = "a row without context.span_id: it is the dataframe's index, export it with reset_index()"
 
+OF_THE_SPAN = (
+    "context.trace_id", "context.span_id", "parent_id", "name", "start_time", "end_time", "status_code", "span_kind"
+)  # fmt: skip
+"""Columns of every row besides attributes and events."""
+EVENTS = "events"
+QUOTED = b'"\\"'
+"""How a text begins that holds a text in quotes."""
+FAILED = "ERROR"
+NO_KIND = ("", "UNKNOWN")
+
+_Moment = str | int | float | None
+_Own = tuple[str, str, str | None, str | None, _Moment, _Moment, str | None, str | None]
 _row = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
+_own = msgspec.json.Decoder(_Own)
+_null = msgspec.Raw(b"null")
+_nulls = dict.fromkeys((*OF_THE_SPAN, EVENTS), _null)
 
 
 def is_phoenix(value: Any) -> bool:
@@ -55,14 +77,43 @@ def _is_answered_span(value: Any) -> bool:
     )
 
 
+class Wanted(NamedTuple):
+    """Attributes that are asked for."""
+
+    keys: list[str]
+    values: Picked
+    has_unknown: bool
+    """Some are in no vocabulary: their lists mean nothing."""
+
+
+class Columns(NamedTuple):
+    """What one sequence of columns holds."""
+
+    number: int
+    is_whole: bool
+    """All columns of ``OF_THE_SPAN`` and the events are there."""
+    checked: Picked
+    """The trace's id, and all attributes that mean nothing as an object."""
+    used: Wanted
+    told: Wanted
+    """The same for spans of the sample for unknown keys."""
+    has_kind: bool
+    """The kind of the span is an attribute too."""
+
+
 class PhoenixReader:
     """Reads rows into a ``BatchBuilder``."""
 
-    def __init__(self, builder: BatchBuilder) -> None:
-        self.writer = SpanWriter(builder)
-        self._resource = builder.resource(())
+    takes_lines = True
+
+    def __init__(self, builder: BatchBuilder, *, values: Values = TEXT_VALUES) -> None:
+        self.writer = SpanWriter(builder, values=values)
+        self.resource = builder.resource(())
         self._codes = builder.lexicon.span_codes
         self._keys: dict[str, str] = {}
+        self._columns = KeySets(self._columns_of)
+        self._numbers = count()
+        self._kinds: dict[str, KeyValue] = {}
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -71,6 +122,12 @@ class PhoenixReader:
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
         """Read one record; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
+        if isinstance(record, bytes):
+            try:
+                if self._is_added(_row.decode(record), len(record), line, byte):
+                    return
+            except msgspec.ValidationError:
+                pass
         with self.writer.record(record, line, byte):
             try:
                 for row in _rows_of(record):
@@ -83,14 +140,14 @@ class PhoenixReader:
         span_id = _text(row, "context.span_id")
         trace_id = _text(row, "context.trace_id")
         if not span_id or not trace_id:
-            self.writer.reject(NO_SPAN_ID if trace_id else "a row without context.trace_id")
+            self.writer.reject(NO_SPAN_ID if trace_id else NO_TRACE_ID)
             return
         attributes = self._attributes(row, span_id)
         kind = _text(row, "span_kind")
-        if kind not in ("", "UNKNOWN") and not any(pair.key == KIND for pair in attributes):
-            attributes.append(KeyValue(KIND, raw_of(kind)))
+        if kind not in NO_KIND and not any(pair.key == KIND for pair in attributes):
+            attributes.append(self.kind(kind))
         self.writer.add(
-            self._resource,
+            self.resource,
             "",
             Span(
                 traceId=trace_id,
@@ -100,10 +157,90 @@ class PhoenixReader:
                 startTimeUnixNano=start_ns,
                 endTimeUnixNano=end_ns,
                 attributes=attributes,
-                events=self._events(_value(row, "events")),
-                status=Status(2 if _text(row, "status_code").upper() == "ERROR" else 0),
+                events=self.events(_value(row, EVENTS)),
+                status=STATUS[_text(row, "status_code").upper() == FAILED],
             ),
         )
+
+    def read_lines(self, lines: Lines) -> Collection[int]:
+        """Read lines of one row each; says by number which of them take a closer look."""
+        return take_rows(lines, _row, self._is_added, self.writer)
+
+    def _is_added(self, row: Mapping[str, msgspec.Raw], size: int, line: int, byte: int) -> bool:
+        """Take over a row of texts, numbers and lists, from a record of so many bytes; leaves any other."""
+        try:
+            columns = self._columns[tuple(row)]
+            values = b"\n".join(columns.checked(row)) if columns.is_whole else b"\nnull"
+            odd = _odd(values)
+            if odd and odd[0] == b"\nn":
+                row = _nulls | {column: raw for column, raw in row.items() if raw != _null}
+                columns = self._columns[tuple(row)]
+                values = b"\n".join(columns.checked(row))
+                odd = _odd(values)
+            own = b"[" + b",".join(_picked(row)) + b"]"
+            trace_id, span_id, parent_id, name, start, end, status, kind = _own.decode(own)
+        except UNDECODABLE:
+            return False
+        writer = self.writer
+        wanted = columns.used if writer.uses(span_id) is writer.used else columns.told
+        # Inside a value there is no line end, unless it is a printed list: then the row is looked at more closely.
+        if odd or QUOTED in own or not span_id or not trace_id or (wanted.has_unknown and b"\n[" in values):
+            return False
+        picked = wanted.values(row)
+        failed = status is not None and status.upper() == FAILED
+        events = row[EVENTS]
+        has_events = len(events) > NOTHING and events != _null
+        attributes = list(map(KeyValue, wanted.keys, picked))
+        if kind and kind not in NO_KIND and not columns.has_kind:
+            attributes.append(self.kind(kind))
+        writer.add_alone(
+            size,
+            line,
+            byte,
+            self.resource,
+            "",
+            Span(
+                trace_id,
+                span_id,
+                parent_id or "",
+                0,
+                name or "",
+                0,
+                moment_of(start),
+                moment_of(end),
+                attributes,
+                self.events(_value(row, EVENTS)) if has_events else ABSENT,
+                ABSENT,
+                STATUS[failed],
+            ),
+            None if has_events or wanted is columns.told else (columns.number, kind, failed, b"\n".join(picked)),
+        )
+        return True
+
+    def _columns_of(self, columns: Sequence[str]) -> Columns:
+        keys = [column[len(PREFIX) :] for column in columns if column.startswith(PREFIX) and column != PREFIX]
+        used, told = (
+            Wanted(wanted, picks([PREFIX + key for key in wanted]), any(key not in self._codes for key in wanted))
+            for wanted in ([key for key in keys if uses[key]] for uses in (self.writer.used, self.writer.told))
+        )
+        plain = [PREFIX + key for key in keys if self._codes.get(key, 0) // RANKS not in OBJECTS]
+        return Columns(
+            number=next(self._numbers),
+            is_whole=_nulls.keys() <= {*columns},
+            checked=picks([OF_THE_SPAN[0], *plain]),
+            used=used,
+            told=told,
+            has_kind=KIND in used.keys,
+        )
+
+    def kind(self, kind: str) -> KeyValue:
+        """The kind of a span as an attribute."""
+        found = self._kinds.get(kind)
+        if found is None:
+            found = KeyValue(KIND, raw_of(kind))
+            if len(self._kinds) < CACHED_COLUMNS:
+                self._kinds[kind] = found
+        return found
 
     def _attributes(self, row: Mapping[str, msgspec.Raw], span: str) -> list[KeyValue]:
         """Attributes that are asked for; objects that mean nothing as a whole are looked into."""
@@ -117,13 +254,19 @@ class PhoenixReader:
             if not key:
                 continue
             first = memoryview(raw)[0]
-            if first == OBJECT and codes.get(key, 0) // RANKS not in _OBJECTS:
-                for name, value in _flat(orjson.loads(bytes(raw)), f"{key}."):
-                    if uses[name] and (name in codes or isinstance(value, str | int | float)):
-                        found.append(KeyValue(name, raw_of(value)))
+            if first == OBJECT and codes.get(key, 0) // RANKS not in OBJECTS:
+                found += self.inside(key, orjson.loads(bytes(raw)), uses)
             elif uses[key] and first != NULL and (first != LIST or key in codes):
                 found.append(KeyValue(key, raw))
         return found
+
+    def inside(self, key: str, value: Mapping[str, Any], uses: Mapping[str, bool]) -> list[KeyValue]:
+        """What is asked for of an object that means nothing as a whole."""
+        return [
+            KeyValue(name, raw_of(inner))
+            for name, inner in _flat(value, f"{key}.")
+            if uses[name] and (name in self._codes or isinstance(inner, str | int | float))
+        ]
 
     def _new_key(self, column: str) -> str:
         """Key of the attribute that a column holds; empty for other columns."""
@@ -132,7 +275,8 @@ class PhoenixReader:
             self._keys[column] = key
         return key
 
-    def _events(self, value: Any) -> msgspec.Raw:
+    def events(self, value: Any) -> msgspec.Raw:
+        """Events in the shape of OTLP, with the attributes that are known: the others hold prompts."""
         if not isinstance(value, list) or not value:
             return ABSENT
         found = [
@@ -150,8 +294,11 @@ class PhoenixReader:
         return msgspec.Raw(msgspec.json.encode(found))
 
 
-_OBJECTS = frozenset({Field.METADATA, Field.PARAMETERS, Field.USAGE_DETAILS})
+OBJECTS = frozenset({Field.METADATA, Field.PARAMETERS, Field.USAGE_DETAILS})
 """What is read as an object."""
+STATUS = (Status(), Status(code=2))
+_picked = picks(OF_THE_SPAN)
+_odd = re.compile(rb"\n[{n]").search
 
 
 def moment_of(value: Any) -> int:

@@ -6,16 +6,18 @@ For formats that hold values as Python objects (protobuf, Arrow, rows that were 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 import orjson
 
-from auditor.load.builder import MAX_SAMPLED_TEXT
+from auditor.load.builder import ID_FIELDS, MAX_SAMPLED_TEXT, TOKEN_FIELDS
 from auditor.load.otlp_types import KeyValue
-from auditor.load.otlp_values import ABSENT, UNDECODABLE
+from auditor.load.otlp_values import ABSENT, UNDECODABLE, PlainValue, Values
 
+READ_AT_ONCE = frozenset({*ID_FIELDS, *TOKEN_FIELDS})
+"""Ids and counts: their values are always read, and hardly ever the same."""
 SHORT = MAX_SAMPLED_TEXT + 2
 """Bytes of the longest text of an unknown key that is kept, as JSON: with its quotes."""
 
@@ -78,3 +80,29 @@ def object_of(value: Any) -> dict[str, Any]:
         except UNDECODABLE:
             return {}
     return value if isinstance(value, dict) else {}
+
+
+def plain_of(value: Any) -> PlainValue | None:
+    """A text or a whole number; ``None`` for anything else."""
+    if isinstance(value, str):
+        return PlainValue(value)
+    if type(value) is int:
+        return PlainValue(None, value)
+    if isinstance(value, float) and value.is_integer():
+        return PlainValue(None, int(value))
+    return None
+
+
+def one_by_one(decode: Callable[[bytes], Any]) -> Values:
+    """Values of a format whose reader hands over ids and counts as ``PlainValue``, read already, where it can."""
+
+    def scalars(values: Iterable[msgspec.Raw | PlainValue]) -> list[PlainValue] | None:
+        found = []
+        for value in values:
+            plain = value if isinstance(value, PlainValue) else plain_of(decode(bytes(value)))
+            if plain is None:
+                return None
+            found.append(plain)
+        return found
+
+    return Values(decode, scalars)

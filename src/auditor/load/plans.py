@@ -50,7 +50,8 @@ class Outcome:
     role: int
     """As ``role_number`` gives it."""
     call_facts: int
-    """Code of the call facts; -1 when the span is no call."""
+    """Code of the call facts; -1 when the span is neither a call nor a request to a provider's API."""
+    is_call: bool
     is_sampled: bool
     fixed_ids: tuple[tuple[IdKind, str], ...]
     """Ids from inside a metadata object, which is part of the facts."""
@@ -99,14 +100,18 @@ class Plan:
     """Nothing is known but at most one tenant: no sample for unknown keys."""
     is_fast: bool
     """Outcomes may be remembered."""
+    is_watched: bool
+    """Not all of its spans may be described from memory, or there is more to count than they say."""
     tenant: int
     """Position of the tenant; -1 for none, or when there are several."""
     tenants: tuple[tuple[int, int], ...]
     """Code and position of each tenant, and of what may hold one."""
     tenant_positions: tuple[int, ...]
     facts: tuple[int, ...]
-    varying: tuple[int, ...]
-    """Positions of the ids, then of the counts."""
+    ids: tuple[int, ...]
+    """Positions of the ids."""
+    counts: tuple[int, ...]
+    """Positions of the counts."""
     id_kinds: tuple[IdKind, ...]
     columns: tuple[int, ...]
     """Token column of each count."""
@@ -161,6 +166,10 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
     id_kinds = tuple(kind for kind, _ in ids)
     counts = [(column, first[concept]) for column, concept in enumerate(TOKEN_FIELDS) if concept in first]
     columns = tuple(column for column, _ in counts)
+    is_fast = fast and Field.USAGE_DETAILS not in first
+    checked = tuple(
+        first[concept] for concept in (Field.SEARCHES, Field.REPORTED_COST, Field.FIRST_CHUNK) if concept in first
+    )
     roles = [role_of_kind(kind, presence, has_route=Field.ROUTE in first) for kind in KINDS]
     is_bare = sum(concept not in _TECHNICAL for concept in fields) == fields.count(Field.TENANT) <= 1
     address = (Field.URL,) if Field.URL in first else (Field.ROUTE, Field.HOST)
@@ -169,20 +178,20 @@ def plan_for(keys: Sequence[str], lexicon: Lexicon, memory: Memory, *, fast: boo
         hits=tuple(hits),
         is_simple=set(fields) <= _SIMPLE and len(tenants) <= 1 and not unread_usage,
         is_bare=is_bare,
-        is_fast=fast and Field.USAGE_DETAILS not in first,
+        is_fast=is_fast,
+        is_watched=not is_fast or bool(checked or unread_usage),
         tenant=tenants[0][1] if len(tenants) == 1 else -1,
         tenants=tenants,
         tenant_positions=tuple(at for _, at in tenants),
         facts=tuple(at for concept, (_, at) in zip(fields, hits, strict=True) if concept in _FACTS),
-        varying=tuple(at for _, at in (*ids, *counts)),
+        ids=tuple(at for _, at in ids),
+        counts=tuple(at for _, at in counts),
         id_kinds=id_kinds,
         columns=columns,
         spread=itemgetter(
             *(columns.index(column) if column in columns else len(columns) for column in range(len(TOKEN_FIELDS)))
         ),
-        checked=tuple(
-            first[concept] for concept in (Field.SEARCHES, Field.REPORTED_COST, Field.FIRST_CHUNK) if concept in first
-        ),
+        checked=checked,
         user=id_kinds.index(IdKind.USER) if IdKind.USER in id_kinds else -1,
         workflow=id_kinds.index(IdKind.WORKFLOW) if IdKind.WORKFLOW in id_kinds else -1,
         message=id_kinds.index(IdKind.MESSAGE) if IdKind.MESSAGE in id_kinds else -1,

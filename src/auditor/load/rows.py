@@ -116,6 +116,10 @@ Told = Row | list[Row] | str | None
 ReadRow = Callable[[dict[str, Any]], Told]
 
 
+Entry = tuple[str, str, str]
+"""Path of an object or a list of tags, a key in it, and the value as text."""
+
+
 class Identities(NamedTuple):
     """Who a row is for."""
 
@@ -313,10 +317,8 @@ class RowWriter:
         tenants: dict[str, TenantTag] = {}
         others: dict[Field, str] = {}
         placeholder = ""
-        for path, key, value in _entries(metadata, tags):
-            meaning = meanings.get(key.lower())
-            if meaning is None or not value:
-                continue
+        for path, key, value in self.telling(metadata, tags):
+            meaning = meanings[key.lower()]
             if meaning.field is not Field.TENANT:
                 others.setdefault(meaning.field, value)
             elif lexicon.is_placeholder(value):
@@ -336,6 +338,11 @@ class RowWriter:
                 tenants.setdefault(namespace, TenantTag(namespace, text, path))
         ranked = sorted(tenants.values(), key=lambda tag: lexicon.namespace_rank(tag.namespace))
         return Identities(tuple(ranked), placeholder, others, self._caller_said(metadata, ranked))
+
+    def telling(self, metadata: Iterable[tuple[str, Any]], tags: Iterable[tuple[str, Any]]) -> list[Entry]:
+        """Entries of objects and tags that mean something."""
+        meanings = self._builder.lexicon.metadata_fields
+        return [entry for entry in _entries(metadata, tags) if entry[2] and entry[1].lower() in meanings]
 
     def _caller_said(self, metadata: Iterable[tuple[str, Any]], tenants: Sequence[TenantTag]) -> CallerSaid:
         """Whether what the caller sent along is in the log, and the tenant in it."""
@@ -402,8 +409,8 @@ def has_keys(value: Any, *keys: str) -> bool:
     return bool(rows) and isinstance(rows[0], dict) and all(key in rows[0] for key in keys)
 
 
-def _entries(metadata: Iterable[tuple[str, Any]], tags: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """Path, key and text of all entries."""
+def _entries(metadata: Iterable[tuple[str, Any]], tags: Iterable[tuple[str, Any]]) -> Iterator[Entry]:
+    """All entries."""
     for path, value in metadata:
         for key, inner in object_of(value).items():
             yield path, str(key), text_of(inner)
@@ -434,5 +441,7 @@ class RowFormat(NamedTuple):
     """Rows at which exports of this kind are cut off; 0 for none."""
     caution: str = ""
     """What every report on such an input should say."""
+    is_splittable: bool = True
+    """Its rows stand for themselves: see ``Format``."""
     refused: tuple[str, str] | None = None
     """Known, and without calls: what it is, and what to export instead."""

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -48,10 +48,34 @@ DUCKDB_AT = 8
 Record = tuple[bytes | memoryview, int, int]
 """Bytes of one JSON value, its 1-based line, its byte offset."""
 
+LINES = 1 << 18
+"""Bytes of lines that are read at once: few enough to stay in the processor's cache."""
+SHORT = 8
+"""A line of so few bytes is looked at closely."""
+
 _skip = msgspec.json.Decoder(msgspec.Raw)
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _LONE_SURROGATE = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])")
 _TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+
+
+class Lines(NamedTuple):
+    """Lines that follow each other, each of which begins and ends like one JSON object.
+
+    If they are JSON, no line end lies inside of a value: what closes an object is never followed by what opens one.
+    """
+
+    data: memoryview
+    ends: list[int]
+    """Where each line ends in the data, behind its line end."""
+    line: int
+    """1-based number of the first one."""
+    byte: int
+    """Its byte offset in the input: readers of spans say where each one comes from."""
+
+
+TakeLines = Callable[[Lines], Collection[int]]
+"""Reads lines at once; says by number, in order, which of them have to come one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +188,26 @@ class ByteStream(Protocol):
 
 
 class Opened:
-    """An input that is open for reading, decompressed on the way."""
+    """An input that is open for reading, decompressed on the way.
 
-    def __init__(self, source: Source, keys: Collection[str] = ()) -> None:
+    Of a plain file a range can be asked for. It owns the lines that begin in it, so that ranges side by side have
+    each line once.
+    """
+
+    def __init__(self, source: Source, keys: Collection[str] = (), *, start: int = 0, end: int | None = None) -> None:
+        """Open an input, or what of it begins at byte ``start`` or later and before ``end``."""
         self.source = source
         self.keys = keys
         """Attribute keys that somebody asks for: a store can leave the others where they are."""
+        self.start = start
+        self.end = end
+        self.lines = 0
+        """Line ends of a range, once it has been read."""
         self.bytes_read = 0
         self.line = 1
         """Line of the record that was read last."""
+        self.take_lines: TakeLines | None = None
+        """Gets lines before they are yielded as records; may be set while records are read."""
         self._stream: ByteStream | None = None
         self._map: mmap.mmap | None = None
         self._peeked = b""
@@ -215,6 +250,28 @@ class Opened:
     def head(self) -> bytes:
         """First bytes of the decompressed input."""
         return self._map[:HEAD] if self._map is not None else self._peeked
+
+    def first_record(self, limit: int) -> tuple[bytes, int] | None:
+        """The first record of a plain file that is more than an empty object, and its byte.
+
+        ``None`` unless it is a line by itself, as all before it, and ends within ``limit`` bytes.
+        """
+        if self._map is None:
+            return None
+        at = len(BOM) if self._map[: len(BOM)] == BOM else 0
+        is_first = True
+        while True:
+            with memoryview(self._map) as view:
+                at = _end_of_blank(view, at)
+            end = self._map.find(b"\n", at, limit)
+            if end < 0:
+                return None
+            record = self._map[at:end]
+            if not _is_complete(record, is_first):
+                return None
+            if not is_empty(record):
+                return record, at
+            at, is_first = end + 1, False
 
     def close(self) -> None:
         """Release the file; standard input stays open."""
@@ -268,7 +325,8 @@ class Opened:
     def records(self) -> Iterator[Record]:
         """Yield every JSON value; a value that breaks off comes as it is, for the reader to reject.
 
-        Raises ``BrokenCompressionError`` at the end of compressed data that breaks off.
+        Lines of a range count from its first. Raises ``BrokenCompressionError`` at the end of compressed data that
+        breaks off, ``CrossingError`` where a value of a range goes on in the next one.
         """
         try:
             if self._map is not None:
@@ -283,26 +341,45 @@ class Opened:
     def _mapped_records(self, mapped: mmap.mmap) -> Iterator[Record]:
         size = len(mapped)
         view = memoryview(mapped)
-        start = len(BOM) if mapped[: len(BOM)] == BOM else 0
+        first = len(BOM) if mapped[: len(BOM)] == BOM else 0
+        start = _line_from(mapped, self.start)
+        stop = size if self.end is None else _line_from(mapped, self.end)
         line = 1
-        given_back = 0
-        is_first = True
+        given_back = start // mmap.PAGESIZE * mmap.PAGESIZE
+        is_first = start <= _end_of_blank(view, first)
+        start = max(start, first)
         try:
-            while start < size:
+            while start < stop:
                 if mapped[start] <= SPACE:
-                    blank = _end_of_blank(view, start)
+                    blank = min(_end_of_blank(view, start), stop)
                     if blank > start:
                         line += _newlines(view[start:blank])
                         start = blank
                         continue
-                end = mapped.find(b"\n", start)
-                end = size if end < 0 else end
-                record = view[start:end]
-                # Alone in the file, or on the last line, a value needs no second look.
-                is_line = end + 1 >= size or _is_complete(record, is_first)
+                take = None if is_first else self.take_lines
+                if take is not None and (ends := _ends_of_lines(mapped, start, stop)):
+                    for at, end, number in _refused(take, view, ends, (start, line, start)):
+                        record = view[at:end]
+                        yield record, line + number, at
+                        record.release()
+                    line += len(ends)
+                    self.bytes_read = start = ends[-1]
+                    if start - given_back >= CHUNK:
+                        given_back = _give_back(mapped, given_back, start)
+                    continue
+                is_line = mapped[start : start + 2] != PRINTED
+                if is_line:
+                    end = mapped.find(b"\n", start)
+                    end = size if end < 0 else end
+                    record = view[start:end]
+                    # Alone in the file, or on the last line, a value needs no second look.
+                    is_line = end + 1 >= size or _is_complete(record, is_first)
+                    if not is_line:
+                        record.release()
                 if not is_line:
-                    record.release()
                     end = _end_of_value(view, start)
+                    if end > stop:
+                        raise CrossingError
                     record = view[start:end]
                 is_first = False
                 yield record, line, start
@@ -316,7 +393,8 @@ class Opened:
             # A reader that is interrupted still looks at its record; the view goes with it.
             with contextlib.suppress(BufferError):
                 view.release()
-            self.bytes_read = size
+            self.bytes_read = stop
+            self.lines = line - 1
 
     def _streamed_records(self) -> Iterator[Record]:
         window: bytes | bytearray = self._peeked.removeprefix(BOM)
@@ -329,6 +407,17 @@ class Opened:
                 blank = _end_of_blank(window, start)
                 line += window.count(b"\n", start, blank)
                 start = blank
+            take = None if is_first else self.take_lines
+            if take is not None and (ends := _ends_of_lines(window, start, len(window))):
+                view = memoryview(window)
+                refused = _refused(take, view, ends, (start, line, dropped + start))
+                view.release()
+                for at, end, number in refused:
+                    self.line = line + number
+                    yield bytes(window[at:end]), line + number, dropped + at
+                line += len(ends)
+                start = searched = ends[-1]
+                continue
             end = window.find(b"\n", max(start, searched))
             if end < 0 and not at_end:
                 start = min(start, len(window))
@@ -392,6 +481,10 @@ class Opened:
             if not window:
                 return b"", lost
         return bytes(window[end:]), lost + end
+
+
+class CrossingError(Exception):
+    """A value begins in one range of a file and ends in another: the file has to be read as a whole."""
 
 
 class BrokenCompressionError(Exception):
@@ -496,11 +589,51 @@ def _read_up_to(stream: ByteStream, size: int) -> bytes:
 _BRACKET_OF_LINE = re.compile(rb"\n[{}\[\]]")
 _BETWEEN = re.compile(rb"\}\s*+(?=\{|\Z)")
 OPENING = ord("{")
+PRINTED = b"{\n"
+"""How an object begins that is printed over many lines."""
+CLOSING = ord("}")
 
 
 def _end_of_blank(data: bytes | bytearray | memoryview, start: int) -> int:
     found = _BLANK.match(data, start)
     return found.end() if found else start
+
+
+def is_empty(record: bytes | memoryview) -> bool:
+    """Say whether a record is a request without content, which says nothing about the format of the others."""
+    return bytes(record[:3]).strip() in {b"{}", b"[]"}
+
+
+def _refused(
+    take: TakeLines, view: memoryview, ends: list[int], first: tuple[int, int, int]
+) -> list[tuple[int, int, int]]:
+    """Have lines read at once; begin and end in the view, and number, of those that were not.
+
+    ``first`` is where the first one begins in the view, its line, and its byte in the input.
+    """
+    start, line, byte = first
+    data = view[start : ends[-1]]
+    refused = take(Lines(data, [end - start for end in ends], line, byte))
+    # Not so when the reader is interrupted: it still looks at its lines, and the view goes with it.
+    data.release()
+    return [(ends[number - 1] if number else start, ends[number] - 1, number) for number in refused]
+
+
+def _ends_of_lines(data: bytes | bytearray | mmap.mmap, start: int, stop: int) -> list[int]:
+    """Where lines end, behind their line ends, that each begin and end like an object; up to one that does not.
+
+    None of them begins at ``stop`` or later.
+    """
+    ends: list[int] = []
+    find = data.find
+    at, stop = start, min(start + LINES, stop)
+    while at < stop and data[at] == OPENING:
+        end = find(b"\n", at)
+        if end - at <= SHORT or data[end - 1] != CLOSING:
+            break
+        at = end + 1
+        ends.append(at)
+    return ends
 
 
 def _is_complete(record: bytes | bytearray | memoryview, exactly: bool) -> bool:
@@ -534,6 +667,14 @@ def values_in(view: memoryview, line: int, byte: int) -> Iterator[Record]:
         line += _newlines(record)
         record.release()
         start = end
+
+
+def _line_from(mapped: mmap.mmap, byte: int) -> int:
+    """Where the first line begins that begins at a byte or later."""
+    if byte <= 0:
+        return 0
+    found = mapped.find(b"\n", byte - 1)
+    return len(mapped) if found < 0 else found + 1
 
 
 def _give_back(mapped: mmap.mmap, start: int, end: int) -> int:

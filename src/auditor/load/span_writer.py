@@ -7,12 +7,13 @@ emptied. Where a record is a single span, the spans of many records are read tog
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from auditor.load.builder import BatchBuilder, ResourceFacts, canonical_id
+from auditor.load.meanings import Meaning, Meanings
 from auditor.load.otlp_spans import Group, SpanReader
 from auditor.load.otlp_types import KeyValue, Span
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values
@@ -66,6 +67,19 @@ class Uses(dict[str, bool]):
         return used
 
 
+class Waiting(msgspec.Struct, gc=False):
+    """Spans of a record, or of a part of it, that are to be read."""
+
+    line: int
+    byte: int
+    resource: ResourceFacts
+    scope: str
+    spans: list[Span]
+    asked: Hashable = None
+    """What the meaning of a single span depends on; ``None`` where it is not to be remembered."""
+    meaning: Meaning | None = None
+
+
 class SpanWriter:
     """Feeds one input's spans to its builder.
 
@@ -78,8 +92,8 @@ class SpanWriter:
         self.told = Uses(builder.lexicon, with_unknown=True)
         """The same with the keys that may name somebody."""
         self._reader = SpanReader(builder, values=values)
-        self._groups: list[tuple[int, int, ResourceFacts, str, list[Span]]] = []
-        """Spans with the position of their record, their resource and scope."""
+        self._groups: list[Waiting] = []
+        self._meanings = Meanings(builder)
         self._collected = 0
         self._held = 0
         """Bytes of the records that they came from."""
@@ -113,7 +127,7 @@ class SpanWriter:
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         """End a record."""
         if kind is not None:
-            self._collected -= sum(len(group[-1]) for group in self._groups[self._first :])
+            self._collected -= sum(len(group.spans) for group in self._groups[self._first :])
             del self._groups[self._first :]
             self._resource, self._spans = None, []
         elif not self._may_wait or self._held > HELD:
@@ -151,10 +165,37 @@ class SpanWriter:
         """Take a span over."""
         if resource is not self._resource or scope != self._scope:
             self._resource, self._scope, self._spans = resource, scope, []
-            self._groups.append((self._line, self._byte, resource, scope, self._spans))
+            self._groups.append(Waiting(self._line, self._byte, resource, scope, self._spans))
         self._spans.append(span)
         self._collected += 1
         if self._collected >= PIECE:
+            self.end()
+
+    def add_alone(
+        self,
+        size: int,
+        line: int,
+        byte: int,
+        resource: ResourceFacts,
+        scope: str,
+        span: Span,
+        asked: Hashable = None,
+    ) -> None:
+        """Take over the only span of a record of so many bytes, which are not many, with the record.
+
+        ``asked`` is all that the meaning of the span depends on besides resource and scope: kind, failure, keys and
+        values that are asked for. ``None`` where it is not to be looked up: for a span with events or links, for one
+        that may belong to the sample, and where it would hardly be the same twice.
+        """
+        meaning = None
+        if asked is not None:
+            asked = id(resource), scope, asked
+            meaning = self._meanings.of(asked)
+        self.builder.records += 1
+        self._groups.append(Waiting(line, byte, resource, scope, [span], asked, meaning))
+        self._collected += 1
+        self._held += size
+        if self._collected >= PIECE or self._held > HELD:
             self.end()
 
     def end(self) -> None:
@@ -165,16 +206,30 @@ class SpanWriter:
         self._reader.read(self._placed(groups), 0)
         self.builder.flush_if_full()
 
-    def _placed(self, groups: Iterable[tuple[int, int, ResourceFacts, str, list[Span]]]) -> Iterator[Group]:
+    def _placed(self, groups: Iterable[Waiting]) -> Iterator[Group]:
         """Groups, with a note of where the rows come from that they are about to become."""
-        builder, reader = self.builder, self._reader
+        builder, reader, meanings = self.builder, self._reader, self._meanings
         marks, ids = builder.marks, builder.span_hex
         at = -1
-        for line, byte, resource, scope, spans in groups:
-            if byte != at or line != reader.line:
-                marks.append((builder.packed + len(ids), line, byte))
-                reader.line, at = line, byte
-            yield resource, scope, spans
+        for group in groups:
+            if group.byte != at or group.line != reader.line:
+                reader.line, at = group.line, group.byte
+                marks.append((builder.packed + len(ids), reader.line, at))
+            if group.meaning is not None:
+                (span,) = group.spans
+                meanings.add_row(
+                    group.meaning,
+                    (span.traceId, span.spanId, span.parentSpanId),
+                    span.startTimeUnixNano,
+                    span.endTimeUnixNano,
+                )
+            elif group.asked is None:
+                yield group.resource, group.scope, group.spans
+            else:
+                rows, behind = len(ids), meanings.behind()
+                yield group.resource, group.scope, group.spans
+                if len(ids) > rows:
+                    meanings.learn(group.asked, group.resource, behind)
 
 
 def held(record: bytes | memoryview) -> bytes | memoryview:

@@ -3,20 +3,23 @@
 Fields: AWS's segment document reference; where attributes of OpenTelemetry go: the Collector's ``awsxrayexporter``
 (indexed ones to annotations, with ``_`` for dots, the others to ``metadata.default``, those of the resource behind
 ``otel.resource.``, on segments only). Times are seconds as floats. A subsegment lies inside its segment, or comes alone
-with the id of its parent: then its service is that of the segment above it, and it is held back until the input ends.
-For this the service of every span of the input is remembered, about 200 bytes each.
+with the id of its parent: then its service is that of the segment above it, and it is held back until the end of the
+record, or of the input where its segment has not come by then. For this the service of every span of the input is
+remembered, about 200 bytes each.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, canonical_id, text_of
+from auditor.load.key_sets import KeySets
 from auditor.load.moments import SECOND, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
@@ -41,6 +44,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 _RESOURCE = "otel.resource."
 _REMOTE = frozenset({"remote", "aws"})
 _SEGMENT_KEYS = frozenset({"trace_id", "id", "name", "start_time"})
+COPIED_ABOVE = 1 << 20
+"""Bytes of a record above which the values of subsegments are copied: they hold on to the documents otherwise."""
 UNKNOWN_RESOURCE = (("service.name", ""),)
 
 
@@ -100,7 +105,7 @@ class Segment(msgspec.Struct, gc=False):
     http: Http | None = None
     aws: msgspec.Raw = ABSENT
     annotations: dict[str, msgspec.Raw] | None = None
-    metadata: dict[str, msgspec.Raw] | None = None
+    metadata: msgspec.Raw = ABSENT
     links: msgspec.Raw = ABSENT
     subsegments: list[msgspec.Raw] | None = None
 
@@ -130,7 +135,13 @@ _value = msgspec.json.Decoder(Value)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _segment = msgspec.json.Decoder(Segment)
 _aws = msgspec.json.Decoder(Aws)
-_entries = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
+_namespace = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_entries = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
+
+
+Ids = tuple[str, str]
+"""Trace id and span id."""
 
 
 class Above(NamedTuple):
@@ -141,11 +152,23 @@ class Above(NamedTuple):
     resource: ResourceFacts
 
 
-class Waiting(NamedTuple):
-    """A subsegment that came alone."""
+Place = tuple[int, ...]
+"""Where a document stands in an answer."""
 
-    position: tuple[int, int]
-    span: Span
+
+class Metadata(NamedTuple):
+    """What stands in the metadata of a segment, as far as it is asked for."""
+
+    attributes: list[KeyValue]
+    of_resource: dict[str, msgspec.Raw]
+
+
+class Entries(NamedTuple):
+    """Which of the entries of a namespace are asked for."""
+
+    attributes: tuple[str, ...]
+    of_resource: tuple[tuple[str, str], ...]
+    """Their keys as they stand there, and those of the resource."""
 
 
 def is_xray(value: Any) -> bool:
@@ -169,8 +192,15 @@ class XRayReader:
         self._spans = SpanWriter(builder)
         self._services: dict[tuple[str, str], ResourceFacts] = {}
         self._resources: dict[tuple[str | bytes | None, ...], ResourceFacts] = {}
-        self._waiting: list[Waiting] = []
-        self._position = (0, 0)
+        self._unknown = self._spans.resource(*UNKNOWN_RESOURCE)
+        self._alone: list[Span] = []
+        """Subsegments of this record that came alone."""
+        self._are_copied = False
+        """Their values do not hold on to the bytes that they were read from."""
+        self._waiting: list[tuple[int, int, Span]] = []
+        """Those of other records whose segment has not come, with the positions of these."""
+        self._used = KeySets(lambda keys: _entries_of(keys, self._spans.used))
+        self._told = KeySets(lambda keys: _entries_of(keys, self._spans.told))
         codes = builder.lexicon.span_codes
         self._annotated: dict[str, str] = {}
         for key in codes:
@@ -189,44 +219,85 @@ class XRayReader:
         if value is not None and value.format is not None and not len(value.id):
             # The line that the daemon expects before every segment.
             return
-        self._position = (line, byte)
+        self._alone = []
+        self._are_copied = len(record) > COPIED_ABOVE
         with self._spans.record(record, line, byte):
             if value is None:
                 for number, raw in enumerate(_list.decode(record)):
                     self._read_segment(raw, f"segments[{number}]")
-                return
-            documents = list(_documents(value))
-            for path, text in documents:
-                self._read_document(text, path)
-            if not documents and value.Traces is None and value.Segments is None:
-                self._read_segment(msgspec.Raw(record), "segment")
+            else:
+                self._read_value(value, record)
+            for span, resource in self._placed(self._alone):
+                if resource is not None:
+                    self._spans.add(resource, "", span)
+                    continue
+                if not self._are_copied:
+                    span.attributes = [KeyValue(pair.key, pair.value.copy()) for pair in span.attributes]
+                self._waiting.append((line, byte, span))
 
     def finish(self) -> None:
-        """Take over the subsegments that came alone."""
-        parents = {_ids(entry.span): (entry.span.traceId, entry.span.parentSpanId) for entry in self._waiting}
-        unknown = self._spans.resource(*UNKNOWN_RESOURCE)
-        for entry in self._waiting:
-            way = []
-            at = own = _ids(entry.span)
-            above = self._services.get((own[0], entry.span.parentSpanId))
-            if above is not None:
-                self._services.setdefault(own, above)
-            while at in parents and at not in self._services:
-                way.append(at)
-                # Taken out, so that subsegments that lie inside each other end the way.
-                at = parents.pop(at)
-            resource = self._services.get(at, unknown)
-            self._services.update(dict.fromkeys(way, resource))
-            self._spans.resume(*entry.position)
-            self._spans.add(resource, "", entry.span)
+        """Take over the subsegments that came alone, and their segments after them or not at all."""
+        placed = self._placed([span for _, _, span in self._waiting])
+        for (line, byte, _), (span, resource) in zip(self._waiting, placed, strict=True):
+            self._spans.resume(line, byte)
+            self._spans.add(self._unknown if resource is None else resource, "", span)
         self._spans.end()
         self._waiting.clear()
 
-    def _read_document(self, text: str, path: str) -> None:
+    def _placed(self, spans: Sequence[Span]) -> Iterator[tuple[Span, ResourceFacts | None]]:
+        """Subsegments that came alone, with the resource of the segment above them; ``None`` where that is missing."""
+        services = self._services
+        parents: dict[Ids, Ids] | None = None
+        lost: set[Ids] = set()
+        for span in spans:
+            own = span.traceId, span.spanId
+            resource = services.get(own)
+            if resource is None:
+                resource = services.get((span.traceId, span.parentSpanId))
+                if resource is None:
+                    # The parent came alone as well, and may follow.
+                    if parents is None:
+                        parents = {(span.traceId, span.spanId): (span.traceId, span.parentSpanId) for span in spans}
+                    resource = self._above(own, parents, lost)
+                if resource is not None:
+                    services[own] = resource
+            yield span, resource
+
+    def _above(self, own: Ids, parents: Mapping[Ids, Ids], lost: set[Ids]) -> ResourceFacts | None:
+        """The resource of the first segment on the way up; all on the way are of it, or ``lost`` with it."""
+        way = []
+        at = own
+        while at in parents and at not in self._services and at not in lost:
+            way.append(at)
+            # Noted at once, so that subsegments that lie inside each other end the way.
+            lost.add(at)
+            at = parents[at]
+        resource = self._services.get(at)
+        if resource is not None:
+            self._services.update(dict.fromkeys(way, resource))
+        return resource
+
+    def _read_value(self, value: Value, record: bytes | memoryview) -> None:
+        is_answer = value.Traces is not None or value.Segments is not None
+        for place, text in _documents(value):
+            is_answer = True
+            self._read_document(text, place)
+        if not is_answer:
+            self._read_segment(msgspec.Raw(record), "segment")
+
+    def _read_document(self, text: str, place: Place) -> None:
         try:
-            self._read_segment(msgspec.Raw(text.encode("utf-8", "surrogatepass")), path)
+            data = text.encode("utf-8", "surrogatepass")
+            try:
+                segment = _segment.decode(data)
+                if not segment.subsegments:
+                    self._add(segment, None)
+                    return
+            except msgspec.ValidationError:
+                pass
+            self._read_segment(msgspec.Raw(data), _path(place))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            self._spans.reject(f"{path}: its Document is not JSON")
+            self._spans.reject(f"{_path(place)}: its Document is not JSON")
 
     def _read_segment(self, raw: msgspec.Raw, path: str) -> None:
         """Read a segment and all that lies inside it."""
@@ -235,10 +306,10 @@ class XRayReader:
             current, here, above = waiting.pop()
             try:
                 segment = _segment.decode(current)
+                inside = self._add(segment, above)
             except msgspec.ValidationError as error:
                 self._spans.reject(f"{here}: {plain_reason(error)}")
                 continue
-            inside = self._add(segment, above)
             waiting += [
                 (inner, f"{here}.subsegments[{number}]", inside)
                 for number, inner in enumerate(segment.subsegments or ())
@@ -250,37 +321,47 @@ class XRayReader:
         parent = above.parent if above else hex_id(segment.parent_id, 8) if segment.parent_id else NO_PARENT
         is_alone = above is None and segment.type == "subsegment"
         is_segment = above is None and not is_alone
-        # The record of one that came alone is let go before the span is read: its values are copied.
+        is_copied = is_alone and self._are_copied
         start = nanoseconds(segment.start_time, SECOND)
         ended = start and not segment.in_progress and segment.end_time is not None
         uses = self._spans.uses(span_id)
-        own, of_resource = _metadata(segment.metadata, uses)
-        for key, value in (segment.annotations or {}).items():
-            known = self._annotated.get(key, key)
-            if uses[known]:
-                own[known] = value
-        if segment.user or segment.http is not None:
-            own |= _of_fields(segment, is_segment=is_segment)
+        entries = self._used if uses is self._spans.used else self._told
+        attributes, of_resource = _metadata(segment.metadata, entries, is_copied=is_copied)
+        if segment.annotations or segment.user or segment.http is not None:
+            attributes = self._with_fields(attributes, segment, uses, is_segment=is_segment, is_copied=is_copied)
         span = Span(
-            traceId=trace,
-            spanId=span_id,
-            parentSpanId=parent,
-            flags=(REMOTE_PARENT if is_segment else LOCAL_PARENT) if parent != NO_PARENT else 0,
-            name=segment.name or "",
-            kind=_kind(segment, is_segment=is_segment),
-            startTimeUnixNano=start,
-            endTimeUnixNano=nanoseconds(segment.end_time, SECOND) if ended else 0,
-            attributes=[KeyValue(key, value.copy() if is_alone else value) for key, value in own.items()],
-            links=_links(segment.links),
-            status=_ERROR if segment.error or segment.fault or segment.throttle else _OK,
+            trace,
+            span_id,
+            parent,
+            (REMOTE_PARENT if is_segment else LOCAL_PARENT) if parent != NO_PARENT else 0,
+            segment.name or "",
+            _kind(segment, is_segment=is_segment),
+            start,
+            nanoseconds(segment.end_time, SECOND) if ended else 0,
+            attributes,
+            ABSENT,
+            _links(segment.links) if len(segment.links) else ABSENT,
+            _ERROR if segment.error or segment.fault or segment.throttle else _OK,
         )
         if is_alone:
-            self._waiting.append(Waiting(self._position, span))
-            return Above(trace, span_id, self._spans.resource(*UNKNOWN_RESOURCE))
+            self._alone.append(span)
+            return Above(trace, span_id, self._unknown)
         resource = above.resource if above else self._resource(segment, of_resource)
         self._services[trace, span_id] = resource
         self._spans.add(resource, "", span)
         return Above(trace, span_id, resource)
+
+    def _with_fields(
+        self, metadata: list[KeyValue], segment: Segment, uses: Uses, *, is_segment: bool, is_copied: bool
+    ) -> list[KeyValue]:
+        """Attributes from metadata, annotations and the fields that X-Ray has for them."""
+        own = {pair.key: pair.value for pair in metadata}
+        for key, value in (segment.annotations or {}).items():
+            known = self._annotated.get(key, key)
+            if uses[known]:
+                own[known] = value.copy() if is_copied else value
+        own |= _of_fields(segment, is_segment=is_segment)
+        return [KeyValue(key, value) for key, value in own.items()]
 
     def _resource(self, segment: Segment, metadata: Mapping[str, msgspec.Raw]) -> ResourceFacts:
         if not metadata and not len(segment.aws):
@@ -311,21 +392,24 @@ class XRayReader:
         return self._spans.resource(*pairs.items())
 
 
-def _documents(value: Value) -> Iterator[tuple[str, str]]:
+def _documents(value: Value) -> Iterator[tuple[Place, str]]:
     """Segments that an answer holds as JSON text."""
     if value.Document is not None:
-        yield "segment", value.Document
+        yield (), value.Document
     for number, document in enumerate(value.Segments or ()):
-        yield f"Segments[{number}]", document.Document or ""
+        yield (number,), document.Document or ""
     for number, trace in enumerate(value.Traces or ()):
         for inner, document in enumerate(trace.Segments or ()):
-            yield f"Traces[{number}].Segments[{inner}]", document.Document or ""
+            yield (number, inner), document.Document or ""
 
 
-def _ids(span: Span) -> tuple[str, str]:
-    return span.traceId, span.spanId
+def _path(place: Place) -> str:
+    """A place as the user may look it up."""
+    segment = f"Segments[{place[-1]}]" if place else "segment"
+    return f"Traces[{place[0]}].{segment}" if len(place) > 1 else segment
 
 
+@lru_cache(maxsize=1 << 10)
 def _trace_hex(text: str) -> str:
     found = _TRACE_ID.fullmatch(text)
     return (found[1] + found[2]).lower() if found else canonical_id(text, 16) or ""
@@ -338,27 +422,57 @@ def _kind(segment: Segment, *, is_segment: bool) -> int:
     return KINDS["CLIENT"] if segment.namespace in _REMOTE else KINDS["INTERNAL"]
 
 
-def _metadata(
-    namespaces: dict[str, msgspec.Raw] | None, uses: Uses
-) -> tuple[dict[str, msgspec.Raw], dict[str, msgspec.Raw]]:
-    """Entries of all namespaces that are asked for, those of ``default`` first, and those of the resource apart."""
+def _metadata(data: msgspec.Raw, known: KeySets[Entries], *, is_copied: bool) -> Metadata:
+    """Entries of all namespaces that are asked for, those of ``default`` first, and those of the resource apart.
+
+    ``is_copied`` says that they are not to hold on to the bytes that they are read from. Raises
+    ``msgspec.ValidationError`` for what is no object.
+    """
     found: dict[str, msgspec.Raw] = {}
     of_resource: dict[str, msgspec.Raw] = {}
-    for name, raw in sorted((namespaces or {}).items(), key=_is_other):
-        try:
-            inner = _entries.decode(raw)
-        except msgspec.ValidationError:
-            inner = {name: raw}
-        for key, value in inner.items():
-            if uses[key]:
-                if key not in found:
-                    found[key] = value
-            elif key.startswith(_RESOURCE):
-                of_resource.setdefault(key.removeprefix(_RESOURCE), value)
-    return found, of_resource
+    for inner in _namespaces_of(data):
+        entries = known[tuple(inner)]
+        for key in entries.attributes:
+            if key not in found:
+                found[key] = inner[key].copy() if is_copied else inner[key]
+        for key, name in entries.of_resource:
+            of_resource.setdefault(name, inner[key])
+    return Metadata([KeyValue(key, value) for key, value in found.items()], of_resource)
 
 
-def _is_other(namespace: tuple[str, msgspec.Raw]) -> bool:
+def _namespaces_of(data: msgspec.Raw) -> Iterable[dict[str, msgspec.Raw]]:
+    """The namespaces of metadata, ``default`` first; what stands there instead of one is an entry by itself."""
+    if not len(data):
+        return ()
+    try:
+        found = _entries.decode(data)
+    except msgspec.ValidationError:
+        found = {name: _namespace_of(name, raw) for name, raw in _parts_of(data).items()}
+    return found.values() if len(found) <= 1 else [inner for _, inner in sorted(found.items(), key=_is_other)]
+
+
+def _parts_of(data: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _parts.decode(data) or {}
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{error} - at `$.metadata`") from error
+
+
+def _namespace_of(name: str, raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    try:
+        return _namespace.decode(raw)
+    except msgspec.ValidationError:
+        return {name: raw}
+
+
+def _entries_of(keys: tuple[str, ...], uses: Uses) -> Entries:
+    return Entries(
+        tuple(key for key in keys if uses[key]),
+        tuple((key, key.removeprefix(_RESOURCE)) for key in keys if not uses[key] and key.startswith(_RESOURCE)),
+    )
+
+
+def _is_other(namespace: tuple[str, Any]) -> bool:
     return namespace[0] != "default"
 
 

@@ -4,20 +4,21 @@ Field meanings: openzipkin/zipkin-api ``zipkin2-api.yaml``. Times are microsecon
 as JSON text in it. OpenTelemetry's exporters put resource, scope and status among the tags, so that a tenant of the
 resource reads as one of the span. A client and its server may share one span id: the server's side
 (``shared: true``) then gets an id of its own and the client's as its parent, and what hangs on the id hangs on the
-server's side; both have to be in one record. A document is held while it is read, as it stands in the file; its
-spans are decoded one by one.
+server's side; both have to be in one record. A document is held while it is read, as it stands in the file; the
+spans of a large one are decoded one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, text_of
+from auditor.load.key_sets import KeySets, Picked, picks
 from auditor.load.moments import MICROSECOND, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
@@ -27,6 +28,7 @@ from auditor.load.span_writer import (
     LOCAL_PARENT,
     REMOTE_PARENT,
     SpanWriter,
+    Uses,
     held,
     hex_id,
     opens_list,
@@ -35,6 +37,8 @@ from auditor.load.span_writer import (
 )
 from auditor.load.text_values import decode_text
 
+SPLIT_ABOVE = 4 << 20
+"""Bytes of a list above which its spans are decoded one by one."""
 _ERROR = Status(2)
 _OK = Status()
 _EMPTY = msgspec.Raw(b"")
@@ -77,6 +81,7 @@ class Annotation(msgspec.Struct, gc=False):
 
 
 _span = msgspec.json.Decoder(ZipkinSpan)
+_spans = msgspec.json.Decoder(list[ZipkinSpan])
 _side = msgspec.json.Decoder(Side)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _annotations = msgspec.json.Decoder(list[Annotation])
@@ -96,12 +101,34 @@ def is_zipkin(value: Any) -> bool:
     )
 
 
+class Told(NamedTuple):
+    """What the tags that are no attributes of a span say."""
+
+    resource: ResourceFacts
+    scope: str
+    status: str
+
+
+class Tags(NamedTuple):
+    """What spans with the same tag keys have in common."""
+
+    told: Picked
+    told_keys: tuple[str, ...]
+    combinations: dict[tuple[str, bytes], Told]
+    """By the endpoint's name and the values of the tags that are told: few."""
+    attributes: tuple[str, ...]
+    """Tags that are attributes and asked for."""
+    has_error: bool
+
+
 class ZipkinReader:
     """Reads lists of spans, lists of traces, and spans."""
 
     def __init__(self, builder: BatchBuilder) -> None:
         self._spans = SpanWriter(builder)
-        self._combinations: dict[tuple[str, bytes], tuple[ResourceFacts, str, str]] = {}
+        self._combinations: dict[tuple[str, ...], dict[tuple[str, bytes], Told]] = {}
+        self._used = KeySets(lambda keys: self._tags(keys, self._spans.used))
+        self._told = KeySets(lambda keys: self._tags(keys, self._spans.told))
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -111,22 +138,37 @@ class ZipkinReader:
         """Read one JSON value; raises ``msgspec.DecodeError`` when it is not JSON."""
         record = held(record)
         with self._spans.record(record, line, byte):
-            if opens_list(record):
-                self._read_list(_list.decode(record), "spans")
-            else:
+            if not opens_list(record):
                 self._read_spans([msgspec.Raw(record)], "spans")
+            elif not self._read_whole(record):
+                self._read_list(_list.decode(record), "spans")
 
     def _read_list(self, raws: Sequence[msgspec.Raw], path: str) -> None:
         if not any(opens_list(raw) for raw in raws[:1]):
             self._read_spans(raws, path)
             return
         for number, raw in enumerate(raws):
+            if self._read_whole(raw):
+                continue
             try:
                 inner = _list.decode(raw)
             except msgspec.ValidationError as error:
                 self._spans.reject(f"traces[{number}]: {plain_reason(error)}")
                 continue
             self._read_spans(inner, f"traces[{number}]")
+
+    def _read_whole(self, record: bytes | memoryview | msgspec.Raw) -> bool:
+        """Read a list of spans; ``False`` when it is large, something else, or one of the spans is broken."""
+        if len(record) > SPLIT_ABOVE:
+            return False
+        try:
+            spans = _spans.decode(record)
+        except msgspec.ValidationError:
+            return False
+        shared = _both_sides(spans) if any(span.shared for span in spans) else frozenset()
+        for span in spans:
+            self._add(span, shared)
+        return True
 
     def _read_spans(self, raws: Sequence[msgspec.Raw], path: str) -> None:
         shared = _shared_ids(raws)
@@ -139,50 +181,58 @@ class ZipkinReader:
             self._add(span, shared)
 
     def _add(self, span: ZipkinSpan, shared: frozenset[Ids]) -> None:
-        tags = span.tags or {}
-        resource, scope, status = self._known(tags, span.localEndpoint)
-        error = bytes(tags.get("error", _EMPTY))
+        given = span.tags or {}
         trace, own, parent, flags = _ids(span, shared)
         uses = self._spans.uses(own)
+        tags = (self._used if uses is self._spans.used else self._told)[tuple(given)]
+        named = (span.localEndpoint.serviceName or "") if span.localEndpoint else ""
+        raws = b"\n".join(tags.told(given))
+        resource, scope, status = tags.combinations.get((named, raws)) or self._new_told(tags, given, named, raws)
+        failed = status == "ERROR" if status else tags.has_error and bytes(given["error"]) not in _NO_ERROR
         start = nanoseconds(span.timestamp, MICROSECOND)
         self._spans.add(
             resource,
             scope,
             Span(
-                traceId=trace,
-                spanId=own,
-                parentSpanId=parent,
-                flags=flags,
-                name=span.name or "",
-                kind=KINDS.get((span.kind or "").upper(), KINDS["INTERNAL"] if scope else 0),
-                startTimeUnixNano=start,
-                endTimeUnixNano=start + nanoseconds(span.duration, MICROSECOND)
-                if start and span.duration is not None
-                else 0,
-                attributes=[KeyValue(key, value) for key, value in tags.items() if uses[key] and key not in _IGNORED],
-                events=_events(span.annotations),
-                status=_ERROR if (status == "ERROR" if status else error not in _NO_ERROR) else _OK,
+                trace,
+                own,
+                parent,
+                flags,
+                span.name or "",
+                KINDS.get((span.kind or "").upper(), KINDS["INTERNAL"] if scope else 0),
+                start,
+                start + nanoseconds(span.duration, MICROSECOND) if start and span.duration is not None else 0,
+                [KeyValue(key, given[key]) for key in tags.attributes],
+                _events(span.annotations),
+                ABSENT,
+                _ERROR if failed else _OK,
             ),
         )
 
-    def _known(self, tags: dict[str, msgspec.Raw], endpoint: Endpoint | None) -> tuple[ResourceFacts, str, str]:
+    def _tags(self, keys: tuple[str, ...], uses: Uses) -> Tags:
+        told = tuple(key for key in _TOLD if key in keys)
+        return Tags(
+            picks(told),
+            told,
+            self._combinations.setdefault(told, {}),
+            tuple(key for key in keys if uses[key] and key not in _IGNORED),
+            "error" in keys,
+        )
+
+    def _new_told(self, tags: Tags, given: dict[str, msgspec.Raw], named: str, raws: bytes) -> Told:
         """Resource, scope and status, which few combinations of tags tell."""
-        named = (endpoint.serviceName or "") if endpoint else ""
-        raws = b"\n".join([tags.get(key, _EMPTY) for key in _TOLD])
-        found = self._combinations.get((named, raws))
-        if found is None:
-            service, instance, language, scope, older_scope, status = (
-                text_of(decode_text(bytes(tags.get(key, _EMPTY)))) for key in _TOLD
-            )
-            resource = self._spans.resource(
-                # Zipkin writes the endpoint's name in lower case; the tag has it as it is.
-                ("service.name", service or named),
-                ("service.instance.id", instance),
-                ("telemetry.sdk.language", language),
-            )
-            found = resource, scope or older_scope, status.upper()
-            if len(self._combinations) < CACHED_RESOURCES:
-                self._combinations[named, raws] = found
+        service, instance, language, scope, older_scope, status = (
+            text_of(decode_text(bytes(given.get(key, _EMPTY)))) for key in _TOLD
+        )
+        resource = self._spans.resource(
+            # Zipkin writes the endpoint's name in lower case; the tag has it as it is.
+            ("service.name", service or named),
+            ("service.instance.id", instance),
+            ("telemetry.sdk.language", language),
+        )
+        found = Told(resource, scope or older_scope, status.upper())
+        if len(tags.combinations) < CACHED_RESOURCES:
+            tags.combinations[named, raws] = found
         return found
 
 
@@ -203,13 +253,19 @@ def _shared_ids(raws: Sequence[msgspec.Raw]) -> frozenset[Ids]:
     """Ids that two sides have in common, both of them among these spans."""
     if not any(b'"shared"' in bytes(raw) for raw in raws):
         return frozenset()
-    servers: set[Ids] = set()
-    clients: set[Ids] = set()
+    sides = []
     for raw in raws:
         try:
-            side = _side.decode(raw)
+            sides.append(_side.decode(raw))
         except msgspec.ValidationError:
             continue
+    return _both_sides(sides)
+
+
+def _both_sides(sides: Iterable[Side | ZipkinSpan]) -> frozenset[Ids]:
+    servers: set[Ids] = set()
+    clients: set[Ids] = set()
+    for side in sides:
         (servers if side.shared else clients).add((hex_id(side.traceId, 16), hex_id(side.id, 8)))
     return frozenset(servers & clients)
 

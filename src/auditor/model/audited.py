@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from auditor.model.case import UsageStatus
 from auditor.model.joins import STATUSES, Status
-from auditor.model.spans import I32, I64, U8, Bools, CallFacts
+from auditor.model.spans import I32, I64, U8, U64, Bools, CallFacts
 
 USAGES = tuple(UsageStatus)
 """Usage statuses by number."""
@@ -18,6 +18,9 @@ USAGES = tuple(UsageStatus)
 
 class SpanNames(Protocol):
     """Tells the ids of a span by its row."""
+
+    key: U64
+    """Key of each span."""
 
     def trace_id(self, row: int) -> str:
         """Trace id as hex."""
@@ -37,9 +40,9 @@ class AuditedCalls:
     """Row of the span that stands for the call."""
     is_row: Bools
     """The call is a row of a gateway's log: its ids are the log's."""
-    log_id: list[str]
-    """The log's own id; empty for spans."""
-    service: list[str]
+    services: list[str]
+    service_of: I64
+    """Row of ``services``."""
     start_ns: I64
     facts: Sequence[CallFacts]
     facts_of: I64
@@ -70,13 +73,55 @@ class AuditedCalls:
     values: list[str]
     """Tenant ids, by number."""
     conflict: Bools
-    user: list[str]
-    workflow: list[str]
-    rule: list[str]
-    """Id of the rule that explains the call; empty without one."""
+    texts: list[str]
+    """Users, workflows and ids of logs, by number; the last one is empty: -1 is none."""
+    user_of: I32
+    workflow_of: I32
+    log_id_of: I32
+    """The log's own id of a row; none for spans."""
+    case: I64
+    """Number of the call's case; -1 for a call that nothing ails."""
+    case_keys: list[int]
+    rules: dict[int, str] = field(default_factory=dict)
+    """Id of the rule that explains a case, by its key."""
+    hide: Callable[[str], str] = str
+    """How ids of people are shown."""
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def service(self, call: int) -> str:
+        """Service that made a call."""
+        return self.services[int(self.service_of[call])]
+
+    def user(self, call: int) -> str:
+        """User on whose behalf a call was made; empty for none."""
+        return self.hide(self.texts[int(self.user_of[call])])
+
+    def workflow(self, call: int) -> str:
+        """Workflow of a call; empty for none."""
+        return self.texts[int(self.workflow_of[call])]
+
+    def log_id(self, call: int) -> str:
+        """The log's own id of a call; empty for spans."""
+        return self.texts[int(self.log_id_of[call])]
+
+    def rule(self, call: int) -> str:
+        """Id of the rule that explains a call; empty without one."""
+        number = int(self.case[call])
+        return self.rules.get(self.case_keys[number], "") if number >= 0 else ""
+
+    @property
+    def has_user(self) -> Bools:
+        """Whether the user is known."""
+        known: Bools = self.user_of >= 0
+        return known
+
+    @property
+    def has_workflow(self) -> Bools:
+        """Whether the workflow is known."""
+        known: Bools = self.workflow_of >= 0
+        return known
 
     @property
     def is_metered(self) -> Bools:

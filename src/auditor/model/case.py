@@ -206,10 +206,6 @@ class Case:
     """Whether the caller sent the gateway a tenant along, as far as the gateway's log shows what was sent."""
     is_unread: bool = False
     """A gateway's log knows neither the tokens nor even the model: the gateway passed the requests on unread."""
-    number: int = 0
-    """Position among the cases of the run."""
-    sample_calls: tuple[int, ...] = ()
-    """The costliest calls."""
 
     @property
     def service(self) -> str:
@@ -262,6 +258,19 @@ class ServiceFacts:
     calls_with_tenant_from_caller: int = 0
     """Calls of a gateway's log whose tenant stands in what the caller sent along."""
 
+    def plus(self, other: ServiceFacts) -> ServiceFacts:
+        """Both together."""
+        return ServiceFacts(
+            self.calls + other.calls,
+            self.calls_with_tenant + other.calls_with_tenant,
+            self.spans_with_tenant + other.spans_with_tenant,
+            self.has_server or other.has_server,
+            self.has_consumer or other.has_consumer,
+            self.languages | other.languages,
+            self.scopes | other.scopes,
+            self.calls_with_tenant_from_caller + other.calls_with_tenant_from_caller,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class CredentialFacts:
@@ -272,6 +281,15 @@ class CredentialFacts:
     embeddings_with_tenant: int = 0
     """Embedding and rerank calls among them."""
     tenants: int = 0
+    """Distinct ones."""
+
+    def plus(self, other: CredentialFacts) -> CredentialFacts:
+        """Both together, but for their tenants, which may be the same ones."""
+        return CredentialFacts(
+            self.total + other.total,
+            self.with_tenant + other.with_tenant,
+            self.embeddings_with_tenant + other.embeddings_with_tenant,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Spans as columns: what every reader yields and the graph is built from.
 
-Widths (bytes): a span costs 40 in columns, a trace 16, a candidate call 46, a join id 13, a link 12.
+Widths (bytes): a span costs 40 in columns, a trace 16, a candidate call 49, a join id 13, a link 20.
 """
 
 from __future__ import annotations
@@ -174,9 +174,9 @@ _FILLED = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class SampledSpan:
-    """One of the spans with the smallest ids, with the attributes that no table knows."""
+    """One of the spans with the smallest ids, with the attributes that no table knows; in an order of its own."""
 
     key: int
     is_call: bool
@@ -186,7 +186,7 @@ class SampledSpan:
 
 @dataclass(slots=True)
 class Batch:
-    """One range of one input as columns. Row numbers count spans of this batch."""
+    """Some spans of one part of the inputs as columns. Row numbers count spans of this batch."""
 
     key: U64
     parent: U64
@@ -210,10 +210,14 @@ class Batch:
     """Row of ``texts``; -1 for none."""
     call_workflow: I32
     call_line: U32
-    call_input: npt.NDArray[np.uint16]
+    """Line within the part."""
+    call_part: npt.NDArray[np.unsignedinteger]
+    """Number of the part of the inputs that is read here, as wide as it has to be."""
 
     link_row: U32
     link_key: U64
+    link_trace: U64
+    """Hash of the trace that a link leads to, as ``mix`` makes it."""
     id_row: U32
     id_kind: U8
     id_hash: U64

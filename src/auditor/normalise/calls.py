@@ -4,21 +4,25 @@ One billable request may be described by several spans: a framework's and an SDK
 application's and the gateway's, the call's own and one that carries its usage. They are found by nesting, by
 lying beside one another, and by shared response ids; an outer span that only repeats what lies below it is
 a container. Most candidates stand alone and are settled without being looked at one by one.
+
+Traces that share an id lie in one partition, so pairs are found there. What only the whole input tells are the
+offsets between the clocks of two processes, and which counts are like those of one other call only.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
 from auditor.graph.resolve import MAX_STEPS, Places
 from auditor.graph.table import MISSING, ROOT, SpanTable
 from auditor.model.lexicon import Operation
-from auditor.model.spans import I32, I64, NO_COUNT, Bools, CallFacts, IdKind, Role, TenantTag
+from auditor.model.spans import I32, I64, NO_COUNT, U64, Bools, CallFacts, IdKind, Role, TenantTag, mix
 
 TOLERANCE_NS = 5_000_000
 """How far an inner span may stick out of an outer one (clock granularity, end callbacks)."""
@@ -32,6 +36,13 @@ REPLAY_LENGTH = 0.05
 """A second description of one call lasts at least this share of the first; an answer from a cache does not."""
 STEADY_NS = 2_000_000_000
 """How much a constant clock offset between two processes may vary."""
+FEWEST = 3
+"""Calls that two processes have in common of which an offset between their clocks can be told."""
+
+FEWEST_TWINS = 5
+"""Calls that are alike without naming a response in common, of which a large offset can be told."""
+TWINS_AGREE = 0.8
+"""Share of them that has to agree on it."""
 
 _DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8}|\d{4}|latest)$")
 
@@ -62,25 +73,48 @@ class Calls:
     """Row of the table's facts that says what all spans of the call say together."""
 
 
-def group(table: SpanTable, places: Places) -> Calls:
-    """Find the calls. The table's tenant codes may grow by the union of several spans' tenants."""
-    grouping = _Grouping(table, places)
-    grouping.attach_carriers()
-    grouping.pair_nested()
-    grouping.pair_beside()
-    grouping.pair_ids()
-    grouping.join_polls()
-    grouping.pair_across_cuts()
-    grouping.drop_containers()
-    return grouping.calls()
+Process = tuple[str, str]
+"""Service and instance."""
+Clocks = dict[tuple[IdKind, Process, Process], I64]
+"""By kind of id: how much later the second process saw the start of each call that both name by one id."""
+Offsets = Mapping[tuple[IdKind, Process, Process], int]
+"""Offsets between the clocks of two processes, in nanoseconds."""
+
+_OPERATIONS: dict[Operation | None, int] = {None: -1, **{entry: number for number, entry in enumerate(Operation)}}
 
 
-class _Grouping:
+@dataclass(slots=True)
+class Lone:
+    """Candidates that stand alone and have telling counts, for ``find_twins``: one entry each."""
+
+    key: U64
+    trace: U64
+    """Hash of the trace."""
+    counts: U64
+    """Hash of the names of the model, and of the counts."""
+    start: I64
+    end: I64
+    operation: I64
+    process: I64
+    """Row of ``processes``."""
+    is_cut_off: Bools
+    """The trace may be cut above: its root serves a request."""
+    has_response_id: Bools
+    processes: list[Process]
+
+
+class Grouping:
+    """Finds the calls of a partition. The table's tenant codes may grow by the union of several spans' tenants.
+
+    In this order: made, ``clocks``, ``pair_ids``, ``lone`` and ``join_twins`` where traces may be cut, ``calls``.
+    """
+
     def __init__(self, table: SpanTable, places: Places) -> None:
         self.table = table
         self.row = table.call_row.astype(np.int64)
         self.count = len(self.row)
         self.place = table.place[self.row]
+        self.trace = table.trace[self.row]
         self.process = places.process[self.place] if self.count else np.empty(0, np.int64)
         shape = places.shape[self.place] if self.count else np.empty(0, np.int64)
         scopes = [entry.scope for entry in places.shapes]
@@ -111,6 +145,14 @@ class _Grouping:
         self.carried: set[int] = set()
         self.disagreeing: list[int] = []
         self._tenant_codes = {tags: code for code, tags in reversed(list(enumerate(table.tenants)))}
+        self._merged: dict[tuple[int, ...], int] = {}
+        """By the facts of all spans of a call: what they say together."""
+        self._processes = places.processes
+        self._is_cut_off = self._cut_off()
+        self.attach_carriers()
+        self.pair_nested()
+        self.pair_beside()
+        self._sharing_ids = {kind: self._sharing(kind) for kind in (IdKind.RESPONSE, IdKind.CALL)}
 
     def _nearest_candidate(self) -> tuple[I64, I64, I64]:
         """For each candidate: how deep it lies in its trace, the top of its way, the next candidate above it."""
@@ -135,6 +177,7 @@ class _Grouping:
     # -- evidence ------------------------------------------------------------------------------------
 
     def facts(self, number: int) -> CallFacts:
+        """What a candidate says about itself."""
         return self.table.facts[int(self.table.call_facts[number])]
 
     def same_model(self, one: int, other: int) -> bool | None:
@@ -145,6 +188,7 @@ class _Grouping:
         return not left.isdisjoint(right)
 
     def same_operation(self, one: int, other: int) -> bool:
+        """Whether two candidates may name the same operation."""
         left, right = self.facts(one).operation, self.facts(other).operation
         return left is None or right is None or left is right
 
@@ -162,11 +206,13 @@ class _Grouping:
         return cached > 0 and abs(left[0] - right[0]) == cached
 
     def encloses(self, outer: int, inner: int) -> bool:
+        """Whether a candidate lies inside another in time."""
         return (
             self.start[outer] - TOLERANCE_NS <= self.start[inner] and self.end[inner] <= self.end[outer] + TOLERANCE_NS
         )
 
     def overlaps(self, one: int, other: int) -> bool:
+        """Whether two candidates overlap in time."""
         return self.start[one] <= self.end[other] + TOLERANCE_NS and self.start[other] <= self.end[one] + TOLERANCE_NS
 
     def scopes_differ(self, one: int, other: int) -> bool | None:
@@ -218,6 +264,7 @@ class _Grouping:
     # -- grouping ------------------------------------------------------------------------------------
 
     def join(self, one: int, other: int) -> None:
+        """Make two candidates one call."""
         left, right = int(self.of[one]), int(self.of[other])
         if left == right:
             return
@@ -227,6 +274,7 @@ class _Grouping:
             self.of[member] = left
 
     def group_of(self, number: int) -> list[int]:
+        """All candidates of a candidate's call."""
         return self.members.get(int(self.of[number]), [number])
 
     def may_join(self, one: int, other: int) -> bool:
@@ -259,11 +307,14 @@ class _Grouping:
         if not carriers:
             return
         links: dict[int, list[int]] = defaultdict(list)
-        for row, target in zip(self.table.link_row.tolist(), self.table.link_target.tolist(), strict=True):
-            links[row].append(target)
-        at_row = {int(row): number for number, row in enumerate(self.row.tolist())}
+        of_carriers = np.flatnonzero(np.isin(self.table.link_row, self.row[carriers]))
+        for number in of_carriers.tolist():
+            links[int(self.table.link_row[number])].append(int(self.table.link_target[number]))
+        targets = np.flatnonzero(np.isin(self.row, self.table.link_target[of_carriers]))
+        at_row = {int(self.row[number]): number for number in targets.tolist()}
         beside: dict[int, list[int]] = defaultdict(list)
-        for number in np.flatnonzero(~self.is_note & ~self.has_usage & (self.parent_key != 0)).tolist():
+        lacking = ~self.is_note & ~self.has_usage & (self.parent_key != 0)
+        for number in np.flatnonzero(lacking & np.isin(self.parent_key, self.parent_key[carriers])).tolist():
             beside[int(self.parent_key[number])].append(number)
         waiting: dict[int, list[int]] = defaultdict(list)
         for carrier in carriers:
@@ -319,30 +370,38 @@ class _Grouping:
         eligible = np.flatnonzero((self.parent != ROOT) & ~self.no_operation)
         if not len(eligible):
             return
-        place = self.table.trace[self.row[eligible]].astype(np.int64) * (int(self.process.max()) + 1)
+        place = self.trace[eligible].astype(np.int64) * (int(self.process.max()) + 1)
         place += self.process[eligible]
         start, end = self.table.start_ns[self.row[eligible]], self.table.end_ns(self.row[eligible])
         order = np.lexsort((start, place))
-        by = eligible[order]
-        is_first = np.r_[True, np.diff(place[order]) != 0]
-        starts = np.flatnonzero(is_first)
-        counts = np.diff(np.r_[starts, len(by)])
+        by, place, start, end = eligible[order], place[order], start[order], end[order]
+        pairs: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        for one, other in self._close_pairs(by, place, start, end):
+            if self.beside_fit(one, other) and self._related(one, other):
+                pairs[int(self.trace[one]), int(self.process[one])].append((one, other))
+        for of_place in pairs.values():
+            self.join_best_first(of_place)
+
+    def _close_pairs(self, by: I64, place: I64, start: I64, end: I64) -> Iterable[tuple[int, int]]:
+        """Candidates of one place that overlap and may be two instrumentations of one call, by what is cheap to see.
+
+        Their scopes differ or one is unknown, and their output counts agree where both have one.
+        """
         scopes = self.scope_number[by]
         unknown = np.array([not scope for scope in self.scopes], dtype=bool)[self.shape[by]]
-        # Only where two scopes meet, or one is unknown, and calls overlap, can there be two instrumentations.
-        mixed = np.maximum.reduceat(scopes, starts) != np.minimum.reduceat(scopes, starts)
-        overlap = ~is_first & (start[order] <= np.r_[0, end[order[:-1]]] + TOLERANCE_NS)
-        worth = (mixed | np.logical_or.reduceat(unknown, starts)) & np.logical_or.reduceat(overlap, starts)
-        for start, count in zip(starts[worth].tolist(), counts[worth].tolist(), strict=True):
-            self.join_best_first(self._close_pairs(by[start : start + count].tolist()))
-
-    def _close_pairs(self, ordered: Sequence[int]) -> Iterable[tuple[int, int]]:
-        for position, one in enumerate(ordered):
-            for other in ordered[position + 1 :]:
-                if self.start[other] > self.end[one] + TOLERANCE_NS:
-                    break
-                if self.beside_fit(one, other) and self._related(one, other):
-                    yield one, other
+        output = self.table.tokens[by, 1]
+        telling = self.has_usage[by] & (output != NO_COUNT)
+        one = np.arange(len(by) - 1)
+        distance = 1
+        while len(one):
+            other = one + distance
+            close = (place[other] == place[one]) & (start[other] <= end[one] + TOLERANCE_NS)
+            one, other = one[close], other[close]
+            fits = (scopes[one] != scopes[other]) | unknown[one] | unknown[other]
+            fits &= ~(telling[one] & telling[other]) | (output[one] == output[other])
+            yield from zip(by[one[fits]].tolist(), by[other[fits]].tolist(), strict=True)
+            distance += 1
+            one = one[one + distance < len(by)]
 
     def _related(self, one: int, other: int) -> bool:
         """Whether two candidates have a parent in common, or one's parent lies above the other.
@@ -369,18 +428,40 @@ class _Grouping:
             at = int(self.table.parent[at])
         return False
 
-    def pair_ids(self) -> None:
-        """Join spans and rows that name the same response, or the same call of a gateway."""
-        for kind in (IdKind.RESPONSE, IdKind.CALL):
-            groups = self._sharing(kind)
-            offsets = self._clock_offsets(groups)
+    def clocks(self) -> Clocks:
+        """What the starts of calls that name the same response, or the same call of a gateway, tell of clocks."""
+        return {
+            (kind, *processes): differences
+            for kind, groups in self._sharing_ids.items()
+            for processes, differences in self._differences(groups).items()
+        }
+
+    def _differences(self, groups: Sequence[Sequence[int]]) -> dict[tuple[Process, Process], I64]:
+        found: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for numbers in groups:
+            if len(numbers) == 2 and self.process[numbers[0]] != self.process[numbers[1]]:
+                one, other = sorted(numbers, key=lambda number: int(self.process[number]))
+                found[int(self.process[one]), int(self.process[other])].append(self.start[other] - self.start[one])
+        names = self._processes
+        return {(names[one], names[other]): np.array(values, dtype=np.int64) for (one, other), values in found.items()}
+
+    def pair_ids(self, offsets: Offsets) -> None:
+        """Join spans and rows that name the same response, or the same call of a gateway; then polls of batches."""
+        number = {process: position for position, process in enumerate(self._processes)}
+        for kind, groups in self._sharing_ids.items():
+            of_kind = {
+                (number[one], number[other]): offset
+                for (of, one, other), offset in offsets.items()
+                if of is kind and one in number and other in number
+            }
             for numbers_of_id in groups:
                 self.join_best_first(
                     (one, other)
                     for position, one in enumerate(numbers_of_id)
                     for other in numbers_of_id[position + 1 :]
-                    if self._id_fit(one, other, offsets)
+                    if self._id_fit(one, other, of_kind)
                 )
+        self.join_polls()
 
     def _sharing(self, kind: IdKind) -> list[list[int]]:
         """Candidates that have an id of this kind in common."""
@@ -412,22 +493,6 @@ class _Grouping:
                 ):
                     self.join(first.setdefault(tuple(self.table.tokens[number].tolist()), number), number)
 
-    def _clock_offsets(self, groups: Sequence[Sequence[int]]) -> dict[tuple[int, int], int]:
-        """Constant offsets between the clocks of two processes, where most shared ids agree on one."""
-        differences: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for numbers in groups:
-            if len(numbers) == 2 and self.process[numbers[0]] != self.process[numbers[1]]:
-                one, other = sorted(numbers, key=lambda number: int(self.process[number]))
-                key = (int(self.process[one]), int(self.process[other]))
-                differences[key].append(self.start[other] - self.start[one])
-        offsets = {}
-        for key, values in differences.items():
-            median = sorted(values)[len(values) // 2]
-            steady = sum(abs(value - median) <= STEADY_NS for value in values)
-            if len(values) >= 3 and steady * 2 > len(values):
-                offsets[key] = median
-        return offsets
-
     def _id_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
         if not self.same_operation(one, other):
             return False
@@ -456,58 +521,63 @@ class _Grouping:
         same = self.table.tokens[one, :2] == self.table.tokens[other, :2]
         return bool(same.any()) and self.scopes_differ(one, other) is True and self.process[one] == self.process[other]
 
-    def pair_across_cuts(self) -> None:
-        """Join application and gateway where the trace is cut between them and one side names no response.
-
-        The gateway's side is the root of a trace of its own. Model and counts have to agree to the token and be
-        unlike those of any other call, and the one has to lie inside the other, or as far from it as most do.
-        """
-        shapes = self.table.places
-        is_server = np.array([place.shape.role is Role.SERVER for place in shapes], dtype=bool)
-        cut_off = (self.table.parent[self.top] == ROOT) & is_server[self.table.place[self.top]]
+    def _cut_off(self) -> Bools:
+        """Candidates below the root of their trace, where that serves a request: another trace may have made it."""
+        is_server = np.array([place.shape.role is Role.SERVER for place in self.table.places] or [False], dtype=bool)
+        cut_off: Bools = (self.table.parent[self.top] == ROOT) & is_server[self.table.place[self.top]]
         cut_off &= self.top != self.row
-        if not cut_off.any():
-            return
-        pairs = [
-            (one, other)
-            for one, other in self._twins()
-            if self.process[one] != self.process[other]
-            and self.table.trace[self.row[one]] != self.table.trace[self.row[other]]
-            and (cut_off[one] or cut_off[other])
-            and not (self.facts(one).has_response_id and self.facts(other).has_response_id)
-        ]
-        offsets = self._clock_offsets(pairs)
-        self.join_best_first(
-            (one, other)
-            for one, other in pairs
-            if self.same_operation(one, other) and self._twin_fit(one, other, offsets)
-        )
+        return cut_off
 
-    def _twins(self) -> list[tuple[int, int]]:
-        """Candidates that stand alone and agree in model and counts with exactly one other."""
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether any trace may be cut above: then ``lone`` candidates of all partitions are compared."""
+        return bool(self._is_cut_off.any())
+
+    def counts_cut_off(self) -> U64:
+        """Hashes of model and counts of the candidates that stand alone and whose trace may be cut, each once."""
+        return np.unique(self._counts(np.flatnonzero(self._telling() & self._is_cut_off)))
+
+    def _telling(self) -> Bools:
+        """Candidates that stand alone and whose counts tell them from others."""
         # Two counts have to agree: an embedding has only one, and one is soon met by chance.
         given, made = self.table.tokens[:, 0], self.table.tokens[:, 1]
-        telling = self.has_usage & ~self.no_operation & (given != NO_COUNT) & (made != NO_COUNT)
+        telling: Bools = self.has_usage & ~self.no_operation & (given != NO_COUNT) & (made != NO_COUNT)
         telling &= (given >= TELLING_TOKENS) & (made > 0)
         telling[[member for members in self.members.values() for member in members]] = False
-        numbers: dict[frozenset[str], int] = {}
-        model_of_facts = np.array([numbers.setdefault(names, len(numbers)) for names in self.models], dtype=np.int64)
-        alone = np.flatnonzero(telling)
-        model = model_of_facts[self.table.call_facts[alone]]
-        by = np.lexsort((alone, made[alone], given[alone], model))
-        counts = np.stack([model, given[alone], made[alone]], axis=1)[by]
-        same = (counts[1:] == counts[:-1]).all(axis=1)
-        # A run of exactly two: equal to its neighbour, and the neighbours on both sides are not.
-        before, after = np.r_[False, same[:-1]], np.r_[same[1:], False]
-        first = np.flatnonzero(same & ~before & ~after)
-        return list(zip(alone[by[first]].tolist(), alone[by[first + 1]].tolist(), strict=True))
+        return telling
 
-    def _twin_fit(self, one: int, other: int, offsets: dict[tuple[int, int], int]) -> bool:
-        first, second = sorted((one, other), key=lambda number: int(self.process[number]))
-        offset = offsets.get((int(self.process[first]), int(self.process[second])))
-        if offset is None:
-            return self.encloses(one, other) or self.encloses(other, one)
-        return abs(self.start[second] - self.start[first] - offset) <= STEADY_NS
+    def _counts(self, numbers: I64) -> U64:
+        model = np.array([_hash_of_names(names) for names in self.models] or [0], dtype=np.uint64)
+        tokens = self.table.tokens[numbers, :2].astype(np.uint64)
+        both = tokens[:, 0] << np.uint64(32) | tokens[:, 1]
+        return mix(model[self.table.call_facts[numbers]], both)
+
+    def lone(self, wanted: U64) -> Lone:
+        """Candidates that stand alone and have such counts: two of them may be one call, cut between two traces."""
+        alone = np.flatnonzero(self._telling())
+        counts = self._counts(alone)
+        alone, counts = alone[np.isin(counts, wanted)], counts[np.isin(counts, wanted)]
+        rows, facts_of = self.row[alone], self.table.call_facts[alone]
+        facts = self.table.facts
+        operation = np.array([_OPERATIONS[entry.operation] for entry in facts] or [-1], dtype=np.int64)
+        has_response_id = np.array([entry.has_response_id for entry in facts] or [False], dtype=bool)
+        return Lone(
+            key=self.table.key[rows],
+            trace=self.table.trace_mixed[self.table.trace[rows]],
+            counts=counts,
+            start=self.table.start_ns[rows],
+            end=self.table.end_ns(rows),
+            operation=operation[facts_of],
+            process=self.process[alone],
+            is_cut_off=self._is_cut_off[alone],
+            has_response_id=has_response_id[facts_of],
+            processes=self._processes,
+        )
+
+    def join_twins(self, twins: Iterable[tuple[int, int]]) -> None:
+        """Join pairs that ``find_twins`` found, by keys; those of other partitions are not looked for."""
+        at_key = {int(key): number for number, key in enumerate(self.table.key[self.row].tolist())}
+        self.join_best_first((at_key[one], at_key[other]) for one, other in twins if one in at_key and other in at_key)
 
     def drop_containers(self) -> None:
         """Drop outer candidates that repeat the usage of different calls below them."""
@@ -525,6 +595,8 @@ class _Grouping:
     # -- result --------------------------------------------------------------------------------------
 
     def calls(self) -> Calls:
+        """Say what the calls are; nothing can be joined afterwards."""
+        self.drop_containers()
         is_call = self.of == np.arange(self.count)
         is_call[list(self.dropped)] = False
         for root, members in self.members.items():
@@ -541,11 +613,12 @@ class _Grouping:
         facts = self.table.call_facts[roots].astype(np.int64)
         known = {entry: number for number, entry in enumerate(self.table.facts)}
         duplicates: dict[int, tuple[int, ...]] = {}
-        position = {int(root): number for number, root in enumerate(roots.tolist())}
+        position = dict.fromkeys(self.members, -1)
+        position |= {root: number for number, root in enumerate(roots.tolist()) if root in position}
         for root, members in self.members.items():
-            if root not in position:
-                continue
             call = position[root]
+            if call < 0:
+                continue
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
             facts[call] = self._merged_facts(int(primary[call]), members, known)
@@ -567,13 +640,15 @@ class _Grouping:
 
     def _merged_facts(self, primary: int, members: list[int], known: dict[CallFacts, int]) -> int:
         """What the spans of a call say together: each fills what the one that stands for the call leaves open."""
-        facts = self.facts(primary)
-        for member in sorted(members, key=self._order):
-            other = self.facts(member)
-            facts = facts.filled(other)
-        number = known.setdefault(facts, len(known))
-        if number == len(self.table.facts):
-            self.table.facts.append(facts)
+        said = tuple(self.table.call_facts[[primary, *sorted(members, key=self._order)]].tolist())
+        number = self._merged.get(said)
+        if number is None:
+            facts = self.table.facts[said[0]]
+            for other in said[1:]:
+                facts = facts.filled(self.table.facts[other])
+            number = self._merged[said] = known.setdefault(facts, len(known))
+            if number == len(self.table.facts):
+                self.table.facts.append(facts)
         return number
 
     def _choose(self, members: list[int]) -> tuple[int, int, int]:
@@ -621,6 +696,80 @@ class _Grouping:
         if code == len(self.table.tenants):
             self.table.tenants.append(union)
         return code
+
+
+def clock_offsets(parts: Sequence[Clocks]) -> Offsets:
+    """Constant offsets between the clocks of two processes, where most shared ids of all partitions agree on one."""
+    differences: dict[tuple[IdKind, Process, Process], list[I64]] = defaultdict(list)
+    for part in parts:
+        for key, values in part.items():
+            differences[key].append(values)
+    found = {key: _steady_offset(np.concatenate(values)) for key, values in differences.items()}
+    return {key: offset for key, offset in found.items() if offset is not None}
+
+
+def _steady_offset(differences: I64) -> int | None:
+    if len(differences) < FEWEST:
+        return None
+    median = int(np.sort(differences)[len(differences) // 2])
+    steady = int((np.abs(differences - median) <= STEADY_NS).sum())
+    return median if steady * 2 > len(differences) else None
+
+
+def _offset_of_twins(differences: I64) -> int | None:
+    """An offset that calls alike agree on; a large one has to be that of many, or three alike by chance would do."""
+    offset = _steady_offset(differences)
+    if offset is None or abs(offset) <= SAME_MOMENT_NS:
+        return offset
+    steady = int((np.abs(differences - offset) <= STEADY_NS).sum())
+    return offset if steady >= FEWEST_TWINS and steady >= TWINS_AGREE * len(differences) else None
+
+
+def find_twins(parts: Sequence[Lone]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs of application and gateway where the trace is cut between them and one side names no response.
+
+    The gateway's side is the root of a trace of its own. Model and counts have to agree to the token and be
+    unlike those of any other call, and the one has to lie inside the other, or as far from it as most do.
+    Returns the keys of the pairs, and the hashes of their traces.
+    """
+    processes = sorted({process for part in parts for process in part.processes})
+    number = {process: position for position, process in enumerate(processes)}
+    names = [np.array([number[process] for process in part.processes] or [0]) for part in parts]
+    process = np.concatenate([known[part.process] for known, part in zip(names, parts, strict=True)])
+    key, trace, counts, start, end, operation, is_cut_off, has_response_id = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("key", "trace", "counts", "start", "end", "operation", "is_cut_off", "has_response_id")
+    )
+    by = np.lexsort((key, counts))
+    same = counts[by][1:] == counts[by][:-1]
+    # A run of exactly two: equal to its neighbour, and the neighbours on both sides are not.
+    before, after = np.r_[False, same[:-1]], np.r_[same[1:], False]
+    first = np.flatnonzero(same & ~before & ~after)
+    one, other = by[first], by[first + 1]
+    fits = (process[one] != process[other]) & (trace[one] != trace[other]) & (is_cut_off[one] | is_cut_off[other])
+    fits &= ~(has_response_id[one] & has_response_id[other])
+    one, other = one[fits], other[fits]
+    swapped = process[one] > process[other]
+    one, other = np.where(swapped, other, one), np.where(swapped, one, other)
+    shift = start[other] - start[one]
+    pair = process[one] * len(processes) + process[other]
+    offsets = {code: _offset_of_twins(shift[pair == code]) for code in np.unique(pair).tolist()}
+    encloses = (start[one] - TOLERANCE_NS <= start[other]) & (end[other] <= end[one] + TOLERANCE_NS)
+    encloses |= (start[other] - TOLERANCE_NS <= start[one]) & (end[one] <= end[other] + TOLERANCE_NS)
+    known = np.array([offsets[code] is not None for code in pair.tolist()], dtype=bool)
+    expected = np.array([offsets[code] or 0 for code in pair.tolist()], dtype=np.int64)
+    is_twin = np.where(known, np.abs(shift - expected) <= STEADY_NS, encloses)
+    is_twin &= (operation[one] < 0) | (operation[other] < 0) | (operation[one] == operation[other])
+    one, other = one[is_twin], other[is_twin]
+    return (
+        list(zip(key[one].tolist(), key[other].tolist(), strict=True)),
+        list(zip(trace[one].tolist(), trace[other].tolist(), strict=True)),
+    )
+
+
+def _hash_of_names(names: frozenset[str]) -> int:
+    text = "\n".join(sorted(names))
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _numbers(texts: Sequence[str]) -> I64:

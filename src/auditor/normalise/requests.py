@@ -3,19 +3,24 @@
 Most are described: a model call's span lies above its request, beside it, or below it in the gateway that answered
 it. Those are taken out of the table again; what is left is spend that a trace shows and that no query for tokens
 ever sees.
+
+A trace settles its own requests. Those to a host of nobody's may be told of by a gateway in another trace, or in its
+log: only all partitions together say which.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from auditor.graph.resolve import MAX_STEPS, Places
 from auditor.graph.table import MISSING, ROOT, SpanTable
 from auditor.model.lexicon import Operation
-from auditor.model.spans import I64, Bools, CallFacts, Role
+from auditor.model.spans import I64, U64, Bools, CallFacts, Role
 
 TOLERANCE_NS = 5_000_000
 """How far an inner span may stick out of an outer one (clock granularity, end callbacks)."""
@@ -32,22 +37,81 @@ MOSTLY = 0.6
 
 _TALKS = frozenset({Operation.CHAT, Operation.TEXT_COMPLETION})
 _PER_CALL = (
-    "call_row", "call_parent", "call_facts", "tokens", "call_user", "call_workflow", "call_line", "call_input",
+    "call_row", "call_parent", "call_facts", "tokens", "call_user", "call_workflow", "call_line", "call_part",
     "searches", "reported_pico", "log_id",
 )  # fmt: skip
 """Columns of the table with one entry for each candidate."""
 
 
-def leave_out_described(table: SpanTable, places: Places) -> int:
-    """Take the requests out of the table that a model call describes; the number of those that stay."""
-    is_request = np.array([facts.is_request for facts in table.facts] or [False], dtype=bool)[table.call_facts]
+Process = tuple[str, str]
+"""Service and instance."""
+
+
+@dataclass(slots=True)
+class Moments:
+    """When candidates were, and where: one entry each."""
+
+    key: U64
+    start: I64
+    end: I64
+    kind: I64
+    process: I64
+    """Row of ``processes``."""
+    is_row: Bools
+    processes: list[Process]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def __getitem__(self, chosen: I64) -> Moments:
+        return Moments(
+            self.key[chosen], self.start[chosen], self.end[chosen], self.kind[chosen], self.process[chosen],
+            self.is_row[chosen], self.processes,
+        )  # fmt: skip
+
+
+def leave_out_described(table: SpanTable, places: Places) -> Moments:
+    """Take the requests out of the table that a model call of their own trace describes.
+
+    Those are returned that stay and may be described elsewhere: see ``told_by_gateways``.
+    """
+    is_request = _are_requests(table)
     if not is_request.any():
-        return 0
+        return none_open()
     described = _Requests(table, places, is_request).described()
+    _take_out(table, described)
+    requests = _Requests(table, places, is_request[~described])
+    return requests.moments(np.flatnonzero(requests.is_request & ~requests.is_at_provider))
+
+
+def none_open() -> Moments:
+    """No requests."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Moments(nothing.astype(np.uint64), nothing, nothing, nothing, nothing, nothing.astype(bool), [])
+
+
+def leave_out(table: SpanTable, keys: U64) -> None:
+    """Take the requests with these keys out of the table."""
+    _take_out(table, _are_requests(table) & np.isin(table.key[table.call_row], keys))
+
+
+def _are_requests(table: SpanTable) -> Bools:
+    are: Bools = np.array([facts.is_request for facts in table.facts] or [False], dtype=bool)[table.call_facts]
+    return are
+
+
+def _take_out(table: SpanTable, described: Bools) -> None:
     if described.any():
         for name in _PER_CALL:
             setattr(table, name, getattr(table, name)[~described])
-    return int((is_request & ~described).sum())
+
+
+def gateway_answers(table: SpanTable, places: Places) -> Moments:
+    """What a gateway tells of requests, in its log or in a trace that is cut."""
+    requests = _Requests(table, places, _are_requests(table))
+    parent = table.parent[requests.tops()]
+    is_cut = (parent == MISSING) | ((parent == ROOT) & requests.is_served[table.place[requests.top]])
+    return requests.moments(np.flatnonzero(~requests.is_request & (requests.is_row | is_cut)))
 
 
 class _Requests:
@@ -60,6 +124,7 @@ class _Requests:
         self.start = table.start_ns[self.row]
         self.end = table.end_ns(self.row)
         self.process = places.process[self.place]
+        self.processes = places.processes
         self.is_row = np.array([shape.is_row for shape in places.shapes], dtype=bool)[places.shape[self.place]]
         facts = table.facts
         self.kind = np.array([_kind(entry) for entry in facts], dtype=np.int64)[table.call_facts]
@@ -70,11 +135,22 @@ class _Requests:
         self.has_request = np.zeros(len(self.row), dtype=bool)
         """Calls whose own request has been found."""
 
+    def moments(self, numbers: I64) -> Moments:
+        """When and where some of the candidates were."""
+        return Moments(
+            self.table.key[self.row[numbers]],
+            self.start[numbers],
+            self.end[numbers],
+            self.kind[numbers],
+            self.process[numbers],
+            self.is_row[numbers],
+            self.processes,
+        )
+
     def described(self) -> Bools:
-        """Whether each candidate is a request that another candidate describes."""
+        """Whether each candidate is a request that another candidate of its trace describes."""
         found = self._on_one_way()
         self._beside(found)
-        self._by_gateways(found)
         return found
 
     def _same_kind(self, one: I64 | int, other: I64 | int) -> Bools:
@@ -133,32 +209,9 @@ class _Requests:
         order: list[int] = numbers[np.lexsort((self.table.key[self.row[numbers]], self.start[numbers]))].tolist()
         return order
 
-    def _by_gateways(self, found: Bools) -> None:
-        """Requests to a host of nobody's that a gateway tells of, in its log or in a trace that is cut.
-
-        One call for each: what one offset between the clocks explains best.
-        """
-        left = np.flatnonzero(self.is_request & ~found & ~self.is_at_provider)
-        if not len(left):
-            return
-        parent = self.table.parent[self._tops()]
-        is_cut = (parent == MISSING) | ((parent == ROOT) & self.is_served[self.table.place[self.top]])
-        answers = np.flatnonzero(~self.is_request & (self.is_row | is_cut))
-        for process in np.unique(self.process[left]).tolist():
-            for other in np.unique(self.process[answers]).tolist():
-                requests = left[(self.process[left] == process) & ~found[left]]
-                theirs = answers[self.process[answers] == other]
-                if process == other:
-                    theirs = theirs[self.is_row[theirs]]
-                offset = _clock_offset(self.start[requests], self.start[theirs])
-                matches = [self._matched(requests, theirs, shift) for shift in sorted({0, offset}, key=abs)]
-                best = max(matches, key=len)
-                found[[request for request, _ in best]] = True
-                answers = answers[~np.isin(answers, [answer for _, answer in best])]
-
-    def _tops(self) -> I64:
-        """The top of the way of each candidate; in traces with requests it is known already."""
-        active = np.flatnonzero(self.top == self.row)
+    def tops(self) -> I64:
+        """The top of the way of each candidate."""
+        active = np.arange(len(self.top))
         for _ in range(MAX_STEPS):
             parent = self.table.parent[self.top[active]]
             active = active[parent >= 0]
@@ -167,19 +220,62 @@ class _Requests:
             self.top[active] = self.table.parent[self.top[active]]
         return self.top
 
-    def _matched(self, requests: I64, answers: I64, offset: int) -> list[tuple[int, int]]:
-        """Requests and answers one to one, in the order of time."""
-        matched = []
-        for kind in np.unique(self.kind[requests]).tolist():
-            waiting = iter(self._in_time(answers[self.kind[answers] == kind]))
-            answer = next(waiting, None)
-            for request in self._in_time(requests[self.kind[requests] == kind]):
-                while answer is not None and self.start[answer] - offset < self.start[request] - CLOCKS_NS:
-                    answer = next(waiting, None)
-                if answer is not None and self.start[answer] - offset <= self.end[request] + CLOCKS_NS:
-                    matched.append((request, answer))
-                    answer = next(waiting, None)
-        return matched
+
+def told_by_gateways(requests: Sequence[Moments], answers: Sequence[Moments]) -> U64:
+    """Keys of the requests to a host of nobody's that a gateway tells of; of all partitions.
+
+    One call for each: what one offset between the clocks explains best.
+    """
+    left, told = _together([*requests, *answers], len(requests))
+    found = np.zeros(len(left), dtype=bool)
+    free = np.ones(len(told), dtype=bool)
+    for process in np.unique(left.process).tolist():
+        for other in np.unique(told.process[free]).tolist():
+            mine = np.flatnonzero((left.process == process) & ~found)
+            theirs = np.flatnonzero((told.process == other) & free & (told.is_row | (process != other)))
+            offset = _clock_offset(left.start[mine], told.start[theirs])
+            matches = [_matched(left[mine], told[theirs], shift) for shift in sorted({0, offset}, key=abs)]
+            best = max(matches, key=len)
+            found[mine[[request for request, _ in best]]] = True
+            free[theirs[[answer for _, answer in best]]] = False
+    return left.key[found]
+
+
+def _together(parts: Sequence[Moments], requests: int) -> tuple[Moments, Moments]:
+    """Join what partitions tell, in the order of keys, with one numbering of processes: that of their names."""
+    names = sorted({name for part in parts for name in part.processes})
+    number = {name: position for position, name in enumerate(names)}
+
+    def joined(some: Sequence[Moments]) -> Moments:
+        process = [np.array([number[name] for name in part.processes] or [0])[part.process] for part in some]
+        columns = [
+            np.concatenate([getattr(part, name) for part in some]) for name in ("key", "start", "end", "kind", "is_row")
+        ]
+        key, start, end, kind, is_row = columns
+        together = Moments(key, start, end, kind, np.concatenate(process), is_row, names)
+        return together[np.argsort(key)]
+
+    return joined(parts[:requests]), joined(parts[requests:])
+
+
+def _in_time(moments: Moments, numbers: I64) -> list[int]:
+    order: list[int] = numbers[np.lexsort((moments.key[numbers], moments.start[numbers]))].tolist()
+    return order
+
+
+def _matched(requests: Moments, answers: Moments, offset: int) -> list[tuple[int, int]]:
+    """Requests and answers one to one, in the order of time."""
+    matched = []
+    for kind in np.unique(requests.kind).tolist():
+        waiting = iter(_in_time(answers, np.flatnonzero(answers.kind == kind)))
+        answer = next(waiting, None)
+        for request in _in_time(requests, np.flatnonzero(requests.kind == kind)):
+            while answer is not None and answers.start[answer] - offset < requests.start[request] - CLOCKS_NS:
+                answer = next(waiting, None)
+            if answer is not None and answers.start[answer] - offset <= requests.end[request] + CLOCKS_NS:
+                matched.append((request, answer))
+                answer = next(waiting, None)
+    return matched
 
 
 def _clock_offset(starts: I64, others: I64) -> int:

@@ -30,7 +30,7 @@ from auditor.price.providers import (
 from auditor.price.shipped import shipped_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import date
 
     from auditor.price.amounts import RawCard
@@ -140,9 +140,14 @@ class PriceBook:
         """All questions asked so far, and what was found."""
         return self._cards
 
-    def unused_entries(self) -> tuple[str, ...]:
-        """Return the labels of the price file's rates, adjustments and aliases that fitted no question."""
-        return tuple(label for label in self._file.labels if label not in self._used)
+    def used_entries(self) -> set[str]:
+        """Return the labels of the price file's rates, adjustments and aliases that fitted a question."""
+        return set(self._used)
+
+    def unused_entries(self, used: Collection[str] | None = None) -> tuple[str, ...]:
+        """Return the labels of the price file that are not among the used ones, this book's where none are given."""
+        known = self._used if used is None else used
+        return tuple(label for label in self._file.labels if label not in known)
 
     def needs_half_hour(self, provider: str | None, model: str) -> bool:
         """Say whether the model's price depends on the time of day: then ``PriceKey.half_hour`` is needed."""

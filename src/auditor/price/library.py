@@ -1,28 +1,33 @@
 """The price data of the ``genai-prices`` package: model look-up and rates, read from its bundled snapshot.
 
-This is the only module that imports the package, and only when the first card is built: it costs a quarter
-of a second. It reads the bundled data itself instead of the package's current snapshot, because another
-library in the same process may have switched that to one fetched from the network.
+This is the only module that imports the package, and only when the first card is built: it takes long. It reads
+the bundled data itself instead of the package's current snapshot, because another library in the same process may
+have switched that to one fetched from the network.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from auditor.price.amounts import RateAmounts, RawCard, pico_per_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from decimal import Decimal
 
     from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, TieredPrices
     from genai_prices.types import Provider as LibraryProvider
 
     from auditor.price.contexts import PriceContext
 
+PACKAGE = "genai_prices"
 PRICE_KEYS: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "input": (("input_mtok", 1_000_000),),
     "cache_read": (("cache_read_mtok", 1_000_000),),
@@ -51,11 +56,9 @@ class LibraryModel:
 
     def needs_time(self) -> bool:
         """Say whether the price depends on the time of day."""
-        from genai_prices.types import TimeOfDateConstraint  # noqa: PLC0415  # heavy, see above
-
         prices = self.info.prices
         return isinstance(prices, list) and any(
-            isinstance(conditional.constraint, TimeOfDateConstraint) for conditional in prices
+            isinstance(conditional.constraint, bundled().TimeOfDateConstraint) for conditional in prices
         )
 
     def rates(self, day: date, half_hour: int, context: PriceContext) -> tuple[RawCard, frozenset[tuple[str, str]]]:
@@ -75,10 +78,8 @@ class Library:
     """Look-up in the package's bundled data."""
 
     def __init__(self) -> None:
-        from genai_prices.data import providers  # noqa: PLC0415  # heavy, see above
-
-        self._providers: list[LibraryProvider] = providers
-        self._by_id = {provider.id: provider for provider in providers}
+        self._providers: list[LibraryProvider] = bundled().providers
+        self._by_id = {provider.id: provider for provider in self._providers}
 
     def has_provider(self, provider: str) -> bool:
         """Say whether the data knows this provider id."""
@@ -104,6 +105,25 @@ class Library:
                 is_own = any(info is own for own in seller.models)
                 return LibraryModel(provider, info.id, info, is_own)
         return None
+
+
+@cache
+def bundled() -> ModuleType:
+    """The module of the package that holds the data, and the types that these are made of.
+
+    The package itself is left out, unless something else has imported it: it brings a client that fetches newer
+    prices, which takes longer to import than the data.
+    """
+    spec = None if PACKAGE in sys.modules else find_spec(PACKAGE)
+    if spec is None or spec.submodule_search_locations is None:
+        return import_module(f"{PACKAGE}.data")
+    stand_in = sys.modules[PACKAGE] = ModuleType(PACKAGE)
+    stand_in.__path__ = spec.submodule_search_locations
+    try:
+        return import_module(f"{PACKAGE}.data")
+    finally:
+        # Whoever imports the package after this gets the real one, with the modules that are there already.
+        del sys.modules[PACKAGE]
 
 
 @cache
@@ -140,9 +160,7 @@ def _raw_card(prices: ModelPrice) -> RawCard:
 
 def _price_above(price: Decimal | TieredPrices, threshold: int | None) -> Decimal:
     """Return the price for just more input tokens than ``threshold``, or below all tiers for ``None``."""
-    from genai_prices.types import TieredPrices  # noqa: PLC0415  # heavy, see above
-
-    if not isinstance(price, TieredPrices):
+    if isinstance(price, Decimal):
         return price
     found = price.base
     for tier in price.tiers:

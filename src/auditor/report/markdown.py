@@ -357,7 +357,7 @@ def _evidence(report: Report, rows: int) -> Lines:
         below += [prose(text) for text in finding.evidence[:rows]]
         below += [
             f"for example span {code(sample.span_id)} of trace {code(sample.trace_id)}, "
-            f"{code(sample.input)} line {sample.line:,}{_made(sample)}"
+            f"{code(sample.input)}{f' line {sample.line:,}' if sample.line else ''}{_made(sample)}"
             for sample in finding.samples[:1]
         ]
         if finding.unmetered_estimate:

@@ -136,7 +136,7 @@ def _made(sample: Sample) -> str:
 
 def _physical(path: str, line: int) -> Object:
     written = short.uri(path)
-    base = {} if written.startswith("file:") else {"uriBaseId": _ROOT}
+    base = {} if "://" in written else {"uriBaseId": _ROOT}
     return {"artifactLocation": {"uri": written, **base}, "region": {"startLine": max(line, 1)}}
 
 

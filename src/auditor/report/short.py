@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from auditor.model.money import in_dollars
 from auditor.model.report import CodePlace, Finding, GateCheck, Hop, HopKind, Sample, Standing
 from auditor.report.wording import HOP_WORDS, count, measured, money_range, percent, sentence, visible
+
+_SCHEME = re.compile(r"(?!duckdb:)[A-Za-z][A-Za-z0-9+.-]+://")
+"""How the address of a file system begins."""
 
 
 def message(finding: Finding) -> str:
@@ -75,7 +79,8 @@ def code_place(finding: Finding) -> CodePlace | None:
 def is_in_repository(path: str) -> bool:
     """Say whether a path can be one of a repository: relative, downwards, and a file's."""
     plain = PurePosixPath(path)
-    return bool(path) and not plain.is_absolute() and ".." not in plain.parts and not path.startswith(("<", "duckdb:"))
+    is_path = bool(path) and not _SCHEME.match(path) and not path.startswith(("<", "duckdb:"))
+    return is_path and not plain.is_absolute() and ".." not in plain.parts
 
 
 def place_in_repository(finding: Finding) -> tuple[str, int] | None:
@@ -95,8 +100,13 @@ def first_sample(finding: Finding) -> Sample | None:
 
 
 def uri(path: str) -> str:
-    """Write a path as a URI reference (RFC 3986): relative stays relative, absolute becomes ``file:``."""
+    """Write a path as a URI reference (RFC 3986): relative stays relative, absolute becomes ``file:``.
+
+    An address of a file system keeps its scheme.
+    """
     written = path.encode("utf-8", "backslashreplace").decode().replace("\\", "/")
+    if scheme := _SCHEME.match(written):
+        return f"{scheme[0]}{quote(written[scheme.end() :])}"
     if written.startswith("/"):
         return f"file://{quote(written)}"
     # A colon in the first segment would read as a scheme.

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from auditor.settings.nouns import COST_SOURCES, INTERNAL_ENVIRONMENTS, ROLLUPS
+from auditor.settings.nouns import COST_SOURCES, ENGINES, INTERNAL_ENVIRONMENTS, ROLLUPS
 from auditor.settings.values import (
     choice,
     quote,
+    read_bytes,
     read_confidence,
     read_dollars,
     read_flag,
+    read_jobs,
+    read_master,
     read_names,
     read_path,
     read_paths,
     read_share,
+    show_auto,
+    show_bytes,
     show_dollars,
     show_share,
     show_text,
@@ -53,12 +58,14 @@ class Entry:
     @property
     def reads_none(self) -> bool:
         """Whether the file can say that there is no value."""
-        return self.read in {read_share, read_dollars, read_confidence}
+        return self.read in {read_share, read_dollars, read_confidence, read_jobs, read_bytes, read_master}
 
     def to_toml(self, value: object) -> str:
         """Write a value as the file would have it."""
         if isinstance(value, bool):
             return "true" if value else "false"
+        if isinstance(value, int) and self.read is read_jobs:
+            return str(value)
         if isinstance(value, tuple):
             return "[" + ", ".join(quote(part) for part in value) + "]"
         return quote(self.show(value))
@@ -178,6 +185,39 @@ ENTRIES: tuple[Entry, ...] = (
         "How much larger a known leak may get at equal traffic, as a share of its amount; none: any amount.",
         "--baseline-tolerance",
         show_share,
+    ),
+    Entry(
+        "jobs",
+        read_jobs,
+        None,
+        "Processes that work side by side; auto: as many as there are processors, for inputs that are worth it.",
+        "--jobs",
+        show_auto,
+    ),
+    Entry(
+        "memory",
+        read_bytes,
+        None,
+        "Memory of all processes together, such as 512MiB: larger inputs go by way of temporary files. "
+        "auto: half of the machine's.",
+        "--memory",
+        show_bytes,
+    ),
+    Entry("temp_dir", read_path, None, "Where temporary files go, if not where the system has them.", "--temp-dir"),
+    Entry(
+        "engine",
+        choice(*ENGINES),
+        "local",
+        "local: processes of this machine; spark: Apache Spark, for traces that lie in a lake (needs the spark extra).",
+        "--engine",
+    ),
+    Entry(
+        "master",
+        read_master,
+        None,
+        "Where Spark runs, such as local[4] or spark://host:7077; auto: as Spark's own configuration says.",
+        "--master",
+        show_auto,
     ),
     *(
         Entry(f"vocabulary.{concept}", read_names, (), f"Attributes of your own that hold {what}.")

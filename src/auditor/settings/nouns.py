@@ -40,6 +40,7 @@ INTERNAL_ENVIRONMENTS = (
 """Values of the environment attribute whose calls need no tenant."""
 
 ROLLUPS = ("call", "request")
+ENGINES = ("local", "spark")
 COST_SOURCES = ("computed", "computed-or-reported", "reported")
 
 
@@ -149,6 +150,16 @@ class Settings:
     cost_source: str = "computed"
     """One of ``COST_SOURCES``."""
     hash_ids: bool = False
+    jobs: int | None = None
+    """Processes; ``None``: as many as the machine has processors, where the input is worth it."""
+    memory: int | None = None
+    """Bytes that all processes together may hold; ``None``: half of the machine's."""
+    temp_dir: Path | None = None
+    """Where temporary files go; ``None``: where the system has them."""
+    engine: str = "local"
+    """One of ``ENGINES``: what reads and works on large inputs."""
+    master: str | None = None
+    """Where Spark runs; ``None``: as its own configuration says."""
     strict: bool = False
     exit_zero: bool = False
     baseline: Path | None = None

@@ -5,6 +5,7 @@ Every reader raises ``ValueError`` saying what it expected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,6 +16,17 @@ from auditor.model.report import Confidence
 
 NONE = "none"
 """How a file, a variable or a flag says that a limit is off."""
+AUTO = "auto"
+"""How they say that the machine decides."""
+MAX_JOBS = 1024
+LEAST_MEMORY = 64 << 20
+"""Bytes below which no run can stay."""
+_MASTER = re.compile(r"local(?:-cluster)?(?:\[[\d*, ]+\])?|yarn|(?:spark|k8s|sc)://\S+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?", re.IGNORECASE)
+_UNITS = {
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+    "tib": 1 << 40, "ib": 1,
+}  # fmt: skip
 
 
 def read_share(value: object) -> Decimal | None:
@@ -88,6 +100,56 @@ def read_names(value: object) -> tuple[str, ...]:
     if not all(names):
         raise ValueError("expected a list of names, none of them empty")
     return names
+
+
+def read_jobs(value: object) -> int | None:
+    """Read a number of processes, or ``auto`` for ``None``; raises ``ValueError`` on anything else."""
+    text = str(value).strip().lower()
+    if text == AUTO:
+        return None
+    if not text.isdecimal() or not 0 < int(text) <= MAX_JOBS:
+        raise ValueError(f"expected a number of processes from 1 to {MAX_JOBS}, or auto")
+    return int(text)
+
+
+def read_master(value: object) -> str | None:
+    """Read the address of a Spark master, or ``auto`` for ``None``; raises ``ValueError`` on anything else."""
+    text = str(value).strip()
+    if text.lower() == AUTO:
+        return None
+    if not _MASTER.fullmatch(text):
+        raise ValueError("expected local, local[N], yarn, spark://…, k8s://…, sc://…, or auto")
+    return text
+
+
+def read_bytes(value: object) -> int | None:
+    """Read ``512MiB``, ``2GB``, a number of bytes, or ``auto`` for ``None``; raises ``ValueError`` on anything else."""
+    text = str(value).strip()
+    if text.lower() == AUTO:
+        return None
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError("expected an amount of memory such as 512MiB or 2GB, or auto")
+    number, unit = found.groups()
+    size = int(Decimal(number) * _UNITS[(unit or "b").lower()])
+    if size < LEAST_MEMORY:
+        raise ValueError(f"expected at least {show_bytes(LEAST_MEMORY)}")
+    return size
+
+
+def show_bytes(value: object) -> str:
+    """Write bytes in the largest unit that holds a whole number of them, and nothing as ``auto``."""
+    if not isinstance(value, int):
+        return AUTO
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value % size == 0 and value:
+            return f"{value // size}{unit}"
+    return str(value)
+
+
+def show_auto(value: object) -> str:
+    """Write a number, and nothing as ``auto``."""
+    return AUTO if value is None else str(value)
 
 
 def read_path(value: object) -> Path:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-import numpy as np
-
-from auditor.model.audited import AuditedCalls
 from auditor.model.case import Case
-from auditor.model.report import FeatureSeen, Finding, HopKind, Sample
-from auditor.model.spans import I64
+from auditor.model.report import FeatureSeen, Finding, HopKind, Range, Sample
+from auditor.model.stakes import Stakes
 from auditor.rule import Diagnosis, Rule
-from auditor.summarise.parts import features_of
+from auditor.summarise.shares import SAMPLES, SampleCall, Share, Shares
+from auditor.summarise.tally import Like
 from auditor.summarise.totals import estimate, share_of
 
-SAMPLES = 3
 EVIDENCE = 6
+FEATURES = 20
+"""Features of a finding that are named: those with the most dollars."""
 
 _Key = tuple[str, str, str, HopKind, str]
 
@@ -34,19 +33,29 @@ class Blamed(NamedTuple):
 
 def build_findings(
     blamed: Sequence[Blamed],
-    calls: AuditedCalls,
-    case_of_call: I64,
+    shares: Shares,
+    estimates: Mapping[Like, Range],
     audited_spend: int,
-    sample: Callable[[int], Sample],
+    sample: Callable[[SampleCall], Sample],
 ) -> tuple[Finding, ...]:
     """Merge cases into findings, most dollars first; ``sample`` tells where a call can be read."""
-    groups = _groups(blamed)
-    features = features_of(finding_of_call(blamed, case_of_call), calls)
     findings = [
-        _finding(key, entries, calls, case_of_call, audited_spend, sample, features.get(number, ()))
-        for number, (key, entries) in enumerate(groups.items())
+        _finding(key, entries, _together(entries, shares), estimates, audited_spend, sample)
+        for key, entries in _groups(blamed).items()
     ]
     return tuple(sorted(findings, key=lambda entry: (-entry.unattributed_cost, -entry.cost, -entry.calls, entry.id)))
+
+
+def tenants_of(blamed: Sequence[Blamed], shares: Shares) -> dict[str, dict[str, Stakes]]:
+    """By finding and tenant (empty for none): the stakes."""
+    return {_id(key): _together(entries, shares).tenants for key, entries in _groups(blamed).items()}
+
+
+def _together(entries: Sequence[Blamed], shares: Shares) -> Share:
+    share = Share()
+    for entry in entries:
+        share.add(shares[entry.case.key])
+    return share
 
 
 def _groups(blamed: Sequence[Blamed]) -> dict[_Key, list[Blamed]]:
@@ -57,45 +66,20 @@ def _groups(blamed: Sequence[Blamed]) -> dict[_Key, list[Blamed]]:
     return groups
 
 
-def finding_ids(blamed: Sequence[Blamed]) -> list[str]:
-    """Ids of the findings that the cases make, by their number in ``finding_of_call``."""
-    return [_id(key) for key in _groups(blamed)]
-
-
-def finding_of_call(blamed: Sequence[Blamed], case_of_call: I64) -> I64:
-    """Number of the finding of each call; -1 for a call in none."""
-    of_case = np.full(int(case_of_call.max(initial=-1)) + 2, -1, dtype=np.int64)
-    for number, entries in enumerate(_groups(blamed).values()):
-        of_case[[entry.case.number for entry in entries]] = number
-    # Calls of no case have the number -1: the last entry, which belongs to none.
-    found: I64 = of_case[case_of_call]
-    return found
-
-
 def _finding(
     key: _Key,
     entries: list[Blamed],
-    calls: AuditedCalls,
-    case_of_call: I64,
+    share: Share,
+    estimates: Mapping[Like, Range],
     audited_spend: int,
-    sample: Callable[[int], Sample],
-    features: tuple[FeatureSeen, ...],
+    sample: Callable[[SampleCall], Sample],
 ) -> Finding:
     entries = sorted(entries, key=lambda entry: (-entry.case.cost, -entry.case.calls, entry.case.key))
     cases = [entry.case for entry in entries]
     said = [entry.diagnosis for entry in entries]
     rule = entries[0].rule
     unattributed_cost = sum(case.unattributed_cost for case in cases)
-    chosen = sorted(
-        (call for case in cases for call in case.sample_calls),
-        key=lambda call: (
-            -int(calls.cost[call]),
-            calls.spans.trace_id(int(calls.row[call])),
-            int(calls.row[call]),
-        ),
-    )
-    unmetered = sum(case.unmetered_calls for case in cases)
-    members = np.isin(case_of_call, [case.number for case in cases]) if unmetered else None
+    samples = sorted(share.samples, key=lambda call: (-call.cost, call.trace_id, call.key))
     remedies = Counter(diagnosis.remedy for diagnosis in said if diagnosis.remedy)
     return Finding(
         id=_id(key),
@@ -111,14 +95,19 @@ def _finding(
         unattributed_cost=unattributed_cost,
         share=share_of(unattributed_cost, audited_spend),
         recoverable_cost=sum(case.recoverable_cost for case in cases),
-        unmetered_calls=unmetered,
-        unmetered_estimate=None if members is None else estimate(calls, members),
+        unmetered_calls=sum(case.unmetered_calls for case in cases),
+        unmetered_estimate=estimate(share.unmetered, estimates),
         evidence=tuple(dict.fromkeys(text for diagnosis in said for text in diagnosis.evidence))[:EVIDENCE],
-        samples=tuple(sample(call) for call in chosen[:SAMPLES]),
+        samples=tuple(map(sample, samples[:SAMPLES])),
         also_fits=tuple(sorted({name for entry in entries for name in entry.also_fits})),
         remedy=min(remedies, key=lambda text: (-remedies[text], text)) if remedies else rule.remedy,
-        features=features,
+        features=_features(share),
     )
+
+
+def _features(share: Share) -> tuple[FeatureSeen, ...]:
+    seen = (FeatureSeen(name, *part) for name, part in share.features.items())
+    return tuple(sorted(seen, key=lambda entry: (-entry.cost, -entry.calls, entry.feature))[:FEATURES])
 
 
 def _route(case: Case) -> tuple[str, ...]:

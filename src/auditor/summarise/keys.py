@@ -22,11 +22,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z0-9][\w.:@-]{1,63}")
 _MEASURE = re.compile(r"true|false|[-+]?\d+(\.\d+)?", re.IGNORECASE)
 
 
-def tenant_keys(keys: Sequence[tuple[str, int]]) -> tuple[TenantKey, ...]:
+def tenant_keys(counts: Counter[str]) -> tuple[TenantKey, ...]:
     """Keys by the calls that carry their tenant under them."""
-    counts: Counter[str] = Counter()
-    for key, calls in keys:
-        counts[key] += calls
     return tuple(
         TenantKey(key, calls) for key, calls in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     )

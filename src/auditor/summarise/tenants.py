@@ -4,36 +4,17 @@ from __future__ import annotations
 
 from math import ceil
 
-import numpy as np
-
-from auditor.model.audited import AuditedCalls, exact_sum
-from auditor.model.joins import Status
 from auditor.model.report import Concentration, TenantLine
+from auditor.summarise.tally import Tally
 from auditor.summarise.totals import share_of
 
 
-def build_tenants(calls: AuditedCalls) -> tuple[TenantLine, ...]:
+def build_tenants(tally: Tally) -> tuple[TenantLine, ...]:
     """All tenants of production calls, most spend first."""
-    chosen = np.flatnonzero(calls.having(Status.DIRECT, Status.RECOVERABLE) & (calls.tenant >= 0))
-    order = chosen[np.argsort(calls.tenant[chosen], kind="stable")]
-    if not len(order):
-        return ()
-    numbers, starts = np.unique(calls.tenant[order], return_index=True)
-    is_direct = calls.having(Status.DIRECT)
-    sums: dict[str, tuple[int, int, int]] = {}
-    for number, members in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
-        name = calls.values[number]
-        count, direct, recovered = sums.get(name, (0, 0, 0))
-        carried = is_direct[members]
-        sums[name] = (
-            count + len(members),
-            direct + exact_sum(calls.cost[members[carried]]),
-            recovered + exact_sum(calls.cost[members[~carried]]),
-        )
-    whole = sum(direct + recovered for _, direct, recovered in sums.values())
+    whole = sum(entry.direct + entry.recovered for entry in tally.tenants.values())
     lines = (
-        TenantLine(name, count, direct, recovered, share_of(direct + recovered, whole))
-        for name, (count, direct, recovered) in sums.items()
+        TenantLine(name, entry.calls, entry.direct, entry.recovered, share_of(entry.direct + entry.recovered, whole))
+        for name, entry in tally.tenants.items()
     )
     return tuple(
         sorted(lines, key=lambda line: (-(line.direct_cost + line.recovered_cost), -line.calls, line.tenant_id))

@@ -23,13 +23,13 @@ from auditor.load.gateways import (
 )
 from auditor.load.litellm import (
     SPEND_COLUMNS,
-    LiteLLMReader,
     batch_item_reader,
     is_batch_item,
     is_litellm,
     is_spend_log,
     spend_log_reader,
 )
+from auditor.load.litellm_payloads import LiteLLMReader
 from auditor.load.rows import RowFormat, reader_of
 
 LITELLM_CAP = 10_000
@@ -69,6 +69,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="LiteLLM: the table of spend as CSV",
         recognised_by="a header line with request_id, call_type, spend and startTime",
         columns=SPEND_COLUMNS,
+        is_splittable=False,
     ),
     RowFormat(
         "litellm-batch-line-items",
@@ -93,6 +94,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Helicone: its CSV export",
         recognised_by="a header line with response_id, response_created_at, response_status and request_properties",
         columns=helicone.COLUMNS,
+        is_splittable=False,
     ),
     RowFormat(
         "openrouter",
@@ -113,6 +115,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
             "OpenRouter's activity sums the calls of a day and holds none",
             "collect generation records by their ids",
         ),
+        is_splittable=False,
     ),
     RowFormat(
         "portkey",
@@ -148,6 +151,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="OpenAI Batch: input, output and error files, and batch objects",
         recognised_by="lines with custom_id and either response and error, or method, url and body; a batch object",
         marks=(b'"input_file_id"',),
+        is_splittable=False,
     ),
     RowFormat(
         "anthropic-batch",
@@ -196,6 +200,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="TensorZero: rows of its inference tables",
         recognised_by="rows with inference_id and model_provider_name, or with function_name and episode_id",
         marks=(b'"model_provider_name"',),
+        is_splittable=False,
     ),
     RowFormat(
         "databricks",
@@ -213,6 +218,7 @@ ROW_FORMATS: tuple[RowFormat, ...] = (
         title="Azure: logs of API Management and the diagnostic log of Azure OpenAI",
         recognised_by="rows of ApiManagementGatewayLlmLog or ApiManagementGatewayLogs, or of category RequestResponse",
         marks=(b"ApiManagementGatewayLlmLog",),
+        is_splittable=False,
     ),
     RowFormat(
         "vertex",
