@@ -178,7 +178,7 @@ def test_processes_that_are_killed_in_every_round_change_nothing(
     report = audit(STORY, PRODUCTION, spark=spark)
 
     assert digest(report) == digest(serial(*STORY))
-    assert {"begin", "compare", "join_and_open", "show_cuts", "explain_by_cuts"} <= set(steps)
+    assert {"begin", "compare", "join_and_open", "show_roots", "explain_by_cuts"} <= set(steps)
     assert len(list(tmp_path.iterdir())) == len(steps)
 
 

@@ -12,7 +12,20 @@ from auditor.diagnose.cases import (
     merge_surveys,
     pricing_logs,
 )
-from auditor.diagnose.cuts import Callers, Cuts, Roots, callers, cut_roots, find_cuts, may_be_cut
+from auditor.diagnose.cuts import (
+    Callers,
+    Cuts,
+    Decided,
+    Roots,
+    Windows,
+    callers_around,
+    cut_roots,
+    cuts_of,
+    decide_cuts,
+    may_be_cut,
+    roots_inside,
+    windows_of,
+)
 from auditor.diagnose.settle import Explained, explain
 
 __all__ = [
@@ -20,17 +33,22 @@ __all__ = [
     "Cases",
     "CostedCalls",
     "Cuts",
+    "Decided",
     "Explained",
     "Roots",
     "Surroundings",
+    "Windows",
     "build_cases",
-    "callers",
+    "callers_around",
     "cut_roots",
+    "cuts_of",
+    "decide_cuts",
     "explain",
-    "find_cuts",
     "knowing_processes",
     "may_be_cut",
     "merge_cases",
     "merge_surveys",
     "pricing_logs",
+    "roots_inside",
+    "windows_of",
 ]

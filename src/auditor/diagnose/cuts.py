@@ -6,8 +6,9 @@ The match counts only when it explains at least half of the roots and far more t
 second; a constant offset between the two clocks is allowed for. In dense traffic a shifted match is as good as
 the true one, and nothing is said.
 
-Both sides may lie in any partition: each tells its roots and callers, and what all together say comes back by the
-keys of the roots.
+Both sides may lie in any partition. First each tells its roots; then its callers around the earliest roots of each
+service, on which the pairs of services are decided; and last, which of all roots lie inside callers of the service
+that was found.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 
@@ -87,7 +89,13 @@ def cut_roots(table: SpanTable, places: Places, attribution: Attribution) -> Roo
     return Roots(table.key[rows], _moments(table, places, rows))
 
 
-def callers(table: SpanTable, places: Places) -> Callers:
+def callers_around(table: SpanTable, places: Places, windows: Windows) -> Callers:
+    """Callers whose time meets one of the windows."""
+    known = _callers(table, places)
+    return Callers(*(found[windows.meet(found)] for found in (known.clients, known.servers)))
+
+
+def _callers(table: SpanTable, places: Places) -> Callers:
     """Client spans with a tenant and without a child, and servers with a tenant.
 
     A server counts when nothing below it, one step down, runs in another process: there its call would be seen.
@@ -113,13 +121,69 @@ def _moments(table: SpanTable, places: Places, rows: I64) -> Moments:
     return Moments(table.start_ns[rows], table.end_ns(rows), service, names)
 
 
+@dataclass(slots=True)
+class Windows:
+    """Stretches of time, one after the other."""
+
+    start: I64
+    end: I64
+
+    def meet(self, moments: Moments) -> Bools:
+        """Which of the moments lie in a window, if only in part."""
+        following = np.searchsorted(self.end, moments.start)
+        meets: Bools = following < len(self.end)
+        meets[meets] = self.start[following[meets]] <= moments.end[meets]
+        return meets
+
+
+def windows_of(roots: Sequence[Roots]) -> Windows:
+    """When callers may have begun the earliest roots of each service, whatever the clocks."""
+    every = _joined([part.at for part in roots], _services(roots))
+    bounds = []
+    for downstream in np.unique(every.service).tolist():
+        here = every[every.service == downstream]
+        first = _Spans(here.start, here.end).earliest(DECIDING_ROOTS)
+        around = MAX_OFFSET_NS + SHIFT_NS
+        bounds.append((int(first.start.min()) - around, int(first.end.max()) + around))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(bounds):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((start, end))
+    starts, ends = np.array(merged, dtype=np.int64).reshape(-1, 2).T
+    return Windows(starts, ends)
+
+
+class Cut(NamedTuple):
+    """A pair of services between which traces are cut."""
+
+    upstream: str
+    by_clients: bool
+    """The roots lie inside client spans, not servers."""
+    offset: int
+    """Nanoseconds by which the upstream clock is ahead."""
+    match: CutMatch
+
+
+@dataclass(slots=True)
+class Decided:
+    """What is known of the cuts before it is known which roots they explain."""
+
+    cuts: list[Cut]
+    key: list[U64]
+    """By cut: the keys of the roots of the downstream service."""
+    begun: list[I64]
+    """By cut: when these began, by the upstream clock."""
+
+
 Cuts = dict[int, CutMatch]
 """By the key of the root that lies inside: the cut that explains it."""
 
 
-def find_cuts(roots: Sequence[Roots], known_callers: Sequence[Callers]) -> Cuts:
-    """Match the roots of all partitions with the callers of all partitions."""
-    services = sorted({name for part in roots for name in part.at.services})
+def decide_cuts(roots: Sequence[Roots], known_callers: Sequence[Callers]) -> Decided:
+    """Match the earliest roots of each service with the callers of all partitions."""
+    services = _services(roots)
     key = np.concatenate([part.key for part in roots])
     order = np.argsort(key)
     key, inner = key[order], _joined([part.at for part in roots], services)[order]
@@ -131,14 +195,44 @@ def find_cuts(roots: Sequence[Roots], known_callers: Sequence[Callers]) -> Cuts:
             _joined([part.servers for part in known_callers], services),
         )
     )
-    explained: Cuts = {}
+    decided = Decided([], [], [])
     for downstream in np.unique(inner.service).tolist():
         here = inner.service == downstream
-        found = _match(inner[here], downstream, clients) or _match(inner[here], downstream, servers)
-        if found is not None:
-            cut, contained = found
-            explained |= dict.fromkeys(key[here][contained].tolist(), cut)
-    return explained
+        for outside in (clients, servers):
+            found = _match(inner[here], downstream, outside)
+            if found is not None:
+                upstream, offset, match = found
+                decided.cuts.append(Cut(upstream, outside is clients, offset, match))
+                decided.key.append(key[here])
+                decided.begun.append(inner.start[here] + offset)
+                break
+    return decided
+
+
+def roots_inside(table: SpanTable, places: Places, decided: Decided) -> list[U64]:
+    """By cut: the keys of the roots that begin inside a caller of this partition."""
+    known = _callers(table, places)
+    found = []
+    for cut, key, begun in zip(decided.cuts, decided.key, decided.begun, strict=True):
+        outside = known.clients if cut.by_clients else known.servers
+        of_service = np.array([name == cut.upstream for name in outside.services] or [False])[outside.service]
+        # A streamed answer outlasts the client span that asked for it: its beginning lies inside.
+        inside = _Spans(begun, begun).contained_in(_Spans(outside.start[of_service], outside.end[of_service]))
+        found.append(key[inside])
+    return found
+
+
+def cuts_of(decided: Decided, inside: Sequence[Sequence[U64]]) -> Cuts:
+    """The cut of each root that begins inside a caller of any partition."""
+    cuts: Cuts = {}
+    for part in inside:
+        for cut, keys in zip(decided.cuts, part, strict=True):
+            cuts |= dict.fromkeys(keys.tolist(), cut.match)
+    return cuts
+
+
+def _services(roots: Sequence[Roots]) -> list[str]:
+    return sorted({name for part in roots for name in part.at.services})
 
 
 def _joined(parts: Sequence[Moments], services: list[str]) -> Moments:
@@ -148,9 +242,9 @@ def _joined(parts: Sequence[Moments], services: list[str]) -> Moments:
     return Moments(start, end, np.concatenate(service), services)
 
 
-def _match(roots: Moments, downstream: int, outside: Moments) -> tuple[CutMatch, Bools] | None:
-    """The cut that explains most of the roots of a service, and which of them."""
-    best: tuple[CutMatch, Bools] | None = None
+def _match(roots: Moments, downstream: int, outside: Moments) -> tuple[str, int, CutMatch] | None:
+    """The upstream service that explains most of the roots of a service, and the offset between the clocks."""
+    best: tuple[str, int, CutMatch] | None = None
     best_share = Fraction(0)
     inner = _Spans(roots.start, roots.end).earliest(DECIDING_ROOTS)
     for upstream in np.unique(outside.service).tolist():
@@ -168,11 +262,8 @@ def _match(roots: Moments, downstream: int, outside: Moments) -> tuple[CutMatch,
             continue
         if offset and (count < OFFSET_MATCHES or count < OFFSET_SHARE * len(inner)):
             continue
-        # A streamed answer outlasts the client span that asked for it: its beginning lies inside.
-        begun = roots.start + offset
-        contained = _Spans(begun, begun).contained_in(outer)
-        cut = CutMatch(outside.services[upstream], count, len(inner))
-        best = cut, contained
+        name = outside.services[upstream]
+        best = name, offset, CutMatch(name, count, len(inner))
         best_share = Fraction(count, len(inner))
     return best
 

@@ -16,7 +16,7 @@ from auditor.engine.tempdir import no_room
 from auditor.model.lexicon import Operation
 from auditor.model.spans import I64, U64, Batch, Bools, IdKind, mix
 
-PASS = 1 << 21
+PASS = 1 << 18
 """Bonds that are compared at a time."""
 _FENCES = 257
 _WIDTH = 16

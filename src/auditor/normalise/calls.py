@@ -732,20 +732,16 @@ def find_twins(parts: Sequence[Lone]) -> tuple[list[tuple[int, int]], list[tuple
     unlike those of any other call, and the one has to lie inside the other, or as far from it as most do.
     Returns the keys of the pairs, and the hashes of their traces.
     """
+    chosen = _alike_two(parts)
+    one, other = np.arange(len(chosen) // 2), np.arange(len(chosen) // 2, len(chosen))
     processes = sorted({process for part in parts for process in part.processes})
     number = {process: position for position, process in enumerate(processes)}
     names = [np.array([number[process] for process in part.processes] or [0]) for part in parts]
-    process = np.concatenate([known[part.process] for known, part in zip(names, parts, strict=True)])
-    key, trace, counts, start, end, operation, is_cut_off, has_response_id = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("key", "trace", "counts", "start", "end", "operation", "is_cut_off", "has_response_id")
+    process = np.concatenate([known[part.process] for known, part in zip(names, parts, strict=True)])[chosen]
+    key, trace, start, end, operation, is_cut_off, has_response_id = (
+        np.concatenate([getattr(part, name) for part in parts])[chosen]
+        for name in ("key", "trace", "start", "end", "operation", "is_cut_off", "has_response_id")
     )
-    by = np.lexsort((key, counts))
-    same = counts[by][1:] == counts[by][:-1]
-    # A run of exactly two: equal to its neighbour, and the neighbours on both sides are not.
-    before, after = np.r_[False, same[:-1]], np.r_[same[1:], False]
-    first = np.flatnonzero(same & ~before & ~after)
-    one, other = by[first], by[first + 1]
     fits = (process[one] != process[other]) & (trace[one] != trace[other]) & (is_cut_off[one] | is_cut_off[other])
     fits &= ~(has_response_id[one] & has_response_id[other])
     one, other = one[fits], other[fits]
@@ -765,6 +761,18 @@ def find_twins(parts: Sequence[Lone]) -> tuple[list[tuple[int, int]], list[tuple
         list(zip(key[one].tolist(), key[other].tolist(), strict=True)),
         list(zip(trace[one].tolist(), trace[other].tolist(), strict=True)),
     )
+
+
+def _alike_two(parts: Sequence[Lone]) -> I64:
+    """Candidates of which exactly two are alike: one of each pair, and then the others in the same order."""
+    counts = np.concatenate([part.counts for part in parts])
+    by = np.lexsort((np.concatenate([part.key for part in parts]), counts))
+    same = counts[by][1:] == counts[by][:-1]
+    # A run of exactly two: equal to its neighbour, and the neighbours on both sides are not.
+    before, after = np.r_[False, same[:-1]], np.r_[same[1:], False]
+    first = np.flatnonzero(same & ~before & ~after)
+    pairs: I64 = np.concatenate([by[first], by[first + 1]])
+    return pairs
 
 
 def _hash_of_names(names: frozenset[str]) -> int:

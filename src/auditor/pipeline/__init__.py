@@ -6,9 +6,8 @@ are in ``partition``, their order in ``rounds``, and what all partitions say bec
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from auditor import __version__, doctor
 from auditor.attribute import Policy
+from auditor.engine.machine import without_garbage_collection
 from auditor.engine.saved_files import is_saved
 from auditor.engine.spark.addresses import is_address
 from auditor.errors import InputError, SettingsError
@@ -89,7 +89,7 @@ def audit(
 
         kept.check(save_columns)
     inputs = Inputs.of(paths)
-    with _without_garbage_collection():
+    with without_garbage_collection():
         resources = None if keep_calls else resources_for(paths, settings)
         if resources is not None:
             return run.audit_by_processes(inputs, resources, progress, save_columns)
@@ -285,7 +285,7 @@ def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | No
     """
     run = Run(settings)
     report, problem = None, ""
-    with _without_garbage_collection():
+    with without_garbage_collection():
         loaded = load(
             paths, lexicon_of(settings), progress=progress, may_all_fail=True, mappings=settings.used_mappings
         )
@@ -325,18 +325,6 @@ def _rules(settings: Settings) -> list[Rule]:
     return [rule for rule in load_rules(settings.rules_paths) if settings.rule(rule.id).enabled]
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Nothing here makes cycles, and walking millions of live objects again and again costs half of the reading."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def _nothing_found(loaded: Loaded) -> str:
     names = ", ".join(entry.path for entry in loaded.inputs[:3])
     more = f" and {len(loaded.inputs) - 3} more" if len(loaded.inputs) > 3 else ""
@@ -366,7 +354,7 @@ def explain_trace(trace_id: str, paths: Sequence[str], settings: Settings) -> Tr
         )
     run = Run(settings.without_gate())
     lexicon = lexicon_of(settings)
-    with _without_garbage_collection():
+    with without_garbage_collection():
         loaded = load(paths, lexicon, explain_trace=prefix, mappings=settings.used_mappings)
         found = find_trace([batch.trace_ids for batch in loaded.batches], prefix)
         if found != prefix and "-" not in paths:

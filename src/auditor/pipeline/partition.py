@@ -22,14 +22,17 @@ from auditor.diagnose import (
     Cases,
     CostedCalls,
     Cuts,
+    Decided,
     Roots,
     Surroundings,
+    Windows,
     build_cases,
-    callers,
+    callers_around,
     cut_roots,
     knowing_processes,
     may_be_cut,
     pricing_logs,
+    roots_inside,
 )
 from auditor.graph.attributed import Attribution
 from auditor.graph.resolve import Places
@@ -279,14 +282,6 @@ class Known:
 
 
 @dataclass(slots=True)
-class Sides:
-    """Both sides of cut traces, as far as this partition holds them."""
-
-    roots: Roots
-    callers: Callers
-
-
-@dataclass(slots=True)
 class Conclusion:
     """A partition's part of the report."""
 
@@ -308,11 +303,20 @@ class Conclusion:
     """Whether any call carries a tenant."""
 
 
-def show_cuts(_: Context, part: Partition, known: Known) -> Sides:
-    """Settle by shared ids whose the calls are, and show where traces may be cut."""
+def show_roots(_: Context, part: Partition, known: Known) -> Roots:
+    """Settle by shared ids whose the calls are, and show the roots of traces that may be cut."""
     _settle(part, known)
-    table, places = _there(part.table), _there(part.places)
-    return Sides(cut_roots(table, places, _there(part.attribution)), callers(table, places))
+    return cut_roots(_there(part.table), _there(part.places), _there(part.attribution))
+
+
+def show_callers(_: Context, part: Partition, windows: Windows) -> Callers:
+    """Show who may have called in some stretches of time."""
+    return callers_around(_there(part.table), _there(part.places), windows)
+
+
+def show_inside(_: Context, part: Partition, decided: Decided) -> list[U64]:
+    """Show which roots lie inside callers of this partition."""
+    return roots_inside(_there(part.table), _there(part.places), decided)
 
 
 def conclude(context: Context, part: Partition, known: Known) -> Conclusion:

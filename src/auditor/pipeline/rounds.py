@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from auditor.attribute import Partners, no_partners, shared_ids, wanted_by_all
-from auditor.diagnose import Surroundings, find_cuts
+from auditor.diagnose import Cuts, Roots, Surroundings, cuts_of, decide_cuts, windows_of
 from auditor.normalise.calls import clock_offsets, find_twins
 from auditor.normalise.requests import told_by_gateways
 from auditor.pipeline import partition
@@ -50,9 +50,18 @@ def run(partitions: Partitions) -> list[Conclusion]:
     )
     if not any(part.may_be_cut for part in opened):
         return partitions.each(partition.conclude, known)
-    sides = partitions.each(partition.show_cuts, known)
-    cuts = find_cuts([part.roots for part in sides], [part.callers for part in sides])
-    return partitions.each(partition.explain_by_cuts, cuts)
+    roots = partitions.each(partition.show_roots, known)
+    return partitions.each(partition.explain_by_cuts, _cuts(partitions, roots))
+
+
+def _cuts(partitions: Partitions, roots: Sequence[Roots]) -> Cuts:
+    """The cuts that explain roots, by their keys."""
+    if not any(len(part.key) for part in roots):
+        return {}
+    decided = decide_cuts(roots, partitions.each(partition.show_callers, windows_of(roots)))
+    if not decided.cuts:
+        return {}
+    return cuts_of(decided, partitions.each(partition.show_inside, decided))
 
 
 def _open(partitions: Partitions) -> list[Opened]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from auditor.engine.bonds import components
+from auditor.engine.machine import without_garbage_collection
 from auditor.engine.spark.inputs import Input, together
 from auditor.engine.spark.parcels import Moves, forwarded, home_of, pack, unpack
-from auditor.engine.spark.reading import Kind, Reading, without_garbage_collection
+from auditor.engine.spark.reading import Kind, Reading
 from auditor.engine.spark.session import Frame, Kept, Session
 from auditor.errors import AuditorError
 from auditor.load import Loaded, PartRead, join_parts

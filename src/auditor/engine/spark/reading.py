@@ -5,9 +5,7 @@ All give rows of one kind (``ROWS``): parcels of spans, bonds of their traces, a
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby, pairwise
@@ -18,6 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from auditor.engine.bonds import bonds_of, distinct
+from auditor.engine.machine import without_garbage_collection
 from auditor.engine.spark.parcels import pack, parcels
 from auditor.errors import AuditorError, InputError
 from auditor.load import Part, PartRead
@@ -124,18 +123,6 @@ def rows(kind: Kind, task: int, **columns: Any) -> pa.RecordBatch:
     }  # fmt: skip
     arrays = [pa.array(given[name], of) if name in given else pa.nulls(count, of) for name, of in types.items()]
     return pa.RecordBatch.from_arrays(arrays, names=list(types))
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Nothing here makes cycles; the process belongs to Spark, and is left as it was."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def read_files(
