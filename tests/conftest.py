@@ -1,4 +1,4 @@
-"""Golden files: outputs compared whole with what was reviewed before."""
+"""Golden files: outputs compared whole with what was reviewed before; and no time limit for examples."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("steady", deadline=None)
+settings.load_profile("steady")
 
 GOLDEN = Path(__file__).parent / "golden"
 
