@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from auditor.graph.attributed import Attribution
+from auditor.graph.numbering import one_numbering
 from auditor.graph.resolve import Namespaces, Places, Walks, nearest_tenant, walk
 from auditor.graph.table import SpanTable
 from auditor.model.joins import ID_JOINS, STATUSES, Join, Status
@@ -93,9 +94,7 @@ class Attributing:
         self._calls = calls
         self._policy = policy
         self._values, self._value_of = _values(table.tenants)
-        self._services = sorted({place.shape.service for place in table.places})
-        number = {service: position for position, service in enumerate(self._services)}
-        self._service_of = np.array([number[place.shape.service] for place in table.places], dtype=np.int64)
+        self._services, self._service_of = places.services, places.service
         self._rows = table.call_row[calls.primary].astype(np.int64)
         self.walks, passed_call, passed_row = _walk_all(table, places, calls, self._rows)
         value_of = self._value_of
@@ -227,19 +226,15 @@ def wanted_by_all(parts: Sequence[WantedIds]) -> WantedIds:
 
 def shared_ids(parts: Sequence[Partners]) -> Partners:
     """What the spans of all partitions know of the ids that were asked for."""
-    values = sorted({value for part in parts for value in part.values})
-    services = sorted({service for part in parts for service in part.services})
-    value_number = {value: number for number, value in enumerate(values)}
-    service_number = {service: number for number, service in enumerate(services)}
-    value = [np.array([value_number[entry] for entry in part.values] or [0])[part.value] for part in parts]
-    service = [np.array([service_number[entry] for entry in part.services] or [0])[part.service] for part in parts]
+    values, value = one_numbering((part.values, part.value) for part in parts)
+    services, service = one_numbering((part.services, part.service) for part in parts)
     return _one_of_each(
         Partners(
             np.concatenate([part.kind for part in parts]),
             np.concatenate([part.hash for part in parts]),
-            np.concatenate(value),
+            value,
             np.concatenate([part.key for part in parts]),
-            np.concatenate(service),
+            service,
             values,
             services,
         )

@@ -129,7 +129,7 @@ def test_nothing_that_was_said_is_kept(kept: Path) -> None:
     assert "org.id" in everything
 
 
-def test_hashed_ids_are_hashed_once(traces: Path, tmp_path: Path) -> None:
+def test_hashed_ids_are_hashed_once(traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = tmp_path / "hashed"
     internal = Internal(tenants=("initech",))
     settings = Settings(hash_ids=True, internal=internal)
@@ -140,6 +140,11 @@ def test_hashed_ids_are_hashed_once(traces: Path, tmp_path: Path) -> None:
     assert audited(directory, settings=settings) == wanted
     manifest = (directory / "manifest.json").read_text()
     assert "acme" not in manifest
+    by_processes = Settings(jobs=2, internal=internal, hash_ids=True)
+    monkeypatch.setattr(resources, "WORTH_PROCESSES", 1)
+    assert audited(directory, settings=by_processes, keep_calls=False) == wanted
+    with pytest.raises(SettingsError, match="not kept again"):
+        audited(directory, save_columns=tmp_path / "again")
     with pytest.raises(SettingsError, match="cannot be compared"):
         audited(directory, traces)
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.graph.attributed import Attribution
+from auditor.graph.numbering import one_numbering
 from auditor.graph.resolve import End, Places, Walks, nearest_tenant
 from auditor.graph.table import SpanTable
 from auditor.model.case import CutMatch
@@ -114,11 +115,9 @@ def _callers(table: SpanTable, places: Places) -> Callers:
 
 
 def _moments(table: SpanTable, places: Places, rows: I64) -> Moments:
-    names = sorted({shape.service for shape in places.shapes})
-    number = {name: position for position, name in enumerate(names)}
-    by_shape = np.array([number[shape.service] for shape in places.shapes], dtype=np.uint32)
-    service = by_shape[places.shape[table.place[rows]]] if len(rows) else np.empty(0, np.uint32)
-    return Moments(table.start_ns[rows], table.end_ns(rows), service, names)
+    return Moments(
+        table.start_ns[rows], table.end_ns(rows), places.service[table.place[rows]].astype(np.uint32), places.services
+    )
 
 
 @dataclass(slots=True)
@@ -138,7 +137,7 @@ class Windows:
 
 def windows_of(roots: Sequence[Roots]) -> Windows:
     """When callers may have begun the earliest roots of each service, whatever the clocks."""
-    every = _joined([part.at for part in roots], _services(roots))
+    every = _joined([part.at for part in roots])
     bounds = []
     for downstream in np.unique(every.service).tolist():
         here = every[every.service == downstream]
@@ -183,23 +182,22 @@ Cuts = dict[int, CutMatch]
 
 def decide_cuts(roots: Sequence[Roots], known_callers: Sequence[Callers]) -> Decided:
     """Match the earliest roots of each service with the callers of all partitions."""
-    services = _services(roots)
     key = np.concatenate([part.key for part in roots])
     order = np.argsort(key)
-    key, inner = key[order], _joined([part.at for part in roots], services)[order]
+    key, inner = key[order], _joined([part.at for part in roots])[order]
     # In the order of time: spans of the same moments are as good as one another.
     clients, servers = (
         found[np.lexsort((found.end, found.start))]
         for found in (
-            _joined([part.clients for part in known_callers], services),
-            _joined([part.servers for part in known_callers], services),
+            _joined([part.clients for part in known_callers]),
+            _joined([part.servers for part in known_callers]),
         )
     )
     decided = Decided([], [], [])
     for downstream in np.unique(inner.service).tolist():
         here = inner.service == downstream
         for outside in (clients, servers):
-            found = _match(inner[here], downstream, outside)
+            found = _match(inner[here], inner.services[downstream], outside)
             if found is not None:
                 upstream, offset, match = found
                 decided.cuts.append(Cut(upstream, outside is clients, offset, match))
@@ -231,24 +229,20 @@ def cuts_of(decided: Decided, inside: Sequence[Sequence[U64]]) -> Cuts:
     return cuts
 
 
-def _services(roots: Sequence[Roots]) -> list[str]:
-    return sorted({name for part in roots for name in part.at.services})
-
-
-def _joined(parts: Sequence[Moments], services: list[str]) -> Moments:
-    number = {name: position for position, name in enumerate(services)}
-    service = [np.array([number[name] for name in part.services] or [0], np.uint32)[part.service] for part in parts]
+def _joined(parts: Sequence[Moments]) -> Moments:
+    services, service = one_numbering((part.services, part.service) for part in parts)
     start, end = (np.concatenate([getattr(part, name) for part in parts]) for name in ("start", "end"))
-    return Moments(start, end, np.concatenate(service), services)
+    return Moments(start, end, service.astype(np.uint32), services)
 
 
-def _match(roots: Moments, downstream: int, outside: Moments) -> tuple[str, int, CutMatch] | None:
+def _match(roots: Moments, downstream: str, outside: Moments) -> tuple[str, int, CutMatch] | None:
     """The upstream service that explains most of the roots of a service, and the offset between the clocks."""
     best: tuple[str, int, CutMatch] | None = None
     best_share = Fraction(0)
     inner = _Spans(roots.start, roots.end).earliest(DECIDING_ROOTS)
     for upstream in np.unique(outside.service).tolist():
-        if upstream == downstream:
+        name = outside.services[upstream]
+        if name == downstream:
             continue
         theirs = outside[outside.service == upstream]
         outer = _Spans(theirs.start, theirs.end)
@@ -262,7 +256,6 @@ def _match(roots: Moments, downstream: int, outside: Moments) -> tuple[str, int,
             continue
         if offset and (count < OFFSET_MATCHES or count < OFFSET_SHARE * len(inner)):
             continue
-        name = outside.services[upstream]
         best = name, offset, CutMatch(name, count, len(inner))
         best_share = Fraction(count, len(inner))
     return best

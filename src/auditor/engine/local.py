@@ -20,7 +20,7 @@ import numpy as np
 
 from auditor.engine.bonds import bonds_of, read_together, write_bonds
 from auditor.engine.places import Range, divide, ranges
-from auditor.engine.spill import Entries, SpillFile, SpillWriter
+from auditor.engine.spill import FENCES, Entries, SpillFile, SpillWriter
 from auditor.engine.tempdir import no_room
 from auditor.engine.workers import Held, Here, Tell, Workers
 from auditor.errors import InputError
@@ -100,7 +100,7 @@ class Partitions:
                     continue
                 entry = unread(entry.part, entry.error, may_fail=may_all_fail)  # noqa: PLW2901  # the same, noted
             elif entry.spans:
-                self._files.append(self._spill(entry.part))
+                self._files.append(_spill(self._directory, entry.part))
             kept.append(entry)
         kept = _first_error_of_inputs(kept)
         return join_parts(kept, may_all_fail=may_all_fail)
@@ -139,11 +139,9 @@ class Partitions:
         order = sorted(parts, key=lambda part: (-_size(part), part.number))
         return [read for _, read in self._workers.share_out(_read_task, [(part,) for part in order], hear=hear)]
 
-    def _spill(self, part: Part) -> Path:
-        return self._directory / f"part-{part.number}.spill"
-
     def _let_go(self, part: Part) -> None:
-        for path in (self._spill(part), _bonds_path(self._spill(part))):
+        spill = _spill(self._directory, part)
+        for path in (spill, _bonds_path(spill)):
             path.unlink(missing_ok=True)
 
     # -- steps ---------------------------------------------------------------------------------------
@@ -188,7 +186,7 @@ class Partitions:
         return home
 
     def _divide(self) -> None:
-        counts = np.zeros(256, dtype=np.int64)
+        counts = np.zeros(FENCES, dtype=np.int64)
         for path in self._files:
             with SpillFile(path) as file:
                 counts += file.spans_by_first_byte()
@@ -244,7 +242,7 @@ def _make(reading: Reading, making: Making) -> Held:
 
 def _read_task(held: Held, tell: Tell, part: Part) -> PartRead:
     reading: Reading = held["reading"]
-    path = reading.directory / f"part-{part.number}.spill"
+    path = _spill(reading.directory, part)
     writer: SpillWriter | None = None
     bonds: list[U64] = []
 
@@ -269,6 +267,10 @@ def _read_task(held: Held, tell: Tell, part: Part) -> PartRead:
     if found.error is None and not found.must_be_whole:
         tell((found.bytes, found.spans))
     return found
+
+
+def _spill(directory: Path, part: Part) -> Path:
+    return directory / f"part-{part.number}.spill"
 
 
 def _bonds_path(spill: Path) -> Path:

@@ -70,6 +70,9 @@ class Places:
         owners = sorted({(place.shape.service, place.instance) for place in table.places})
         processes = {owner: number for number, owner in enumerate(owners)}
         self.processes = owners
+        self.services = sorted({shape.service for shape in names})
+        of_service = {service: number for number, service in enumerate(self.services)}
+        self.service = np.array([of_service[place.shape.service] for place in table.places], dtype=np.int64)
         self.shape = np.array([shapes[place.shape] for place in table.places], dtype=np.int64)
         self.process = np.array(
             [processes[place.shape.service, place.instance] for place in table.places], dtype=np.int64

@@ -19,6 +19,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from auditor.graph.numbering import one_numbering
 from auditor.graph.resolve import MAX_STEPS, Places
 from auditor.graph.table import MISSING, ROOT, SpanTable
 from auditor.model.lexicon import Operation
@@ -734,10 +735,8 @@ def find_twins(parts: Sequence[Lone]) -> tuple[list[tuple[int, int]], list[tuple
     """
     chosen = _alike_two(parts)
     one, other = np.arange(len(chosen) // 2), np.arange(len(chosen) // 2, len(chosen))
-    processes = sorted({process for part in parts for process in part.processes})
-    number = {process: position for position, process in enumerate(processes)}
-    names = [np.array([number[process] for process in part.processes] or [0]) for part in parts]
-    process = np.concatenate([known[part.process] for known, part in zip(names, parts, strict=True)])[chosen]
+    processes, process = one_numbering((part.processes, part.process) for part in parts)
+    process = process[chosen]
     key, trace, start, end, operation, is_cut_off, has_response_id = (
         np.concatenate([getattr(part, name) for part in parts])[chosen]
         for name in ("key", "trace", "start", "end", "operation", "is_cut_off", "has_response_id")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auditor.graph.numbering import one_numbering
 from auditor.graph.resolve import MAX_STEPS, Places
 from auditor.graph.table import MISSING, ROOT, SpanTable
 from auditor.model.lexicon import Operation
@@ -243,19 +244,17 @@ def told_by_gateways(requests: Sequence[Moments], answers: Sequence[Moments]) ->
 
 def _together(parts: Sequence[Moments], requests: int) -> tuple[Moments, Moments]:
     """Join what partitions tell, in the order of keys, with one numbering of processes: that of their names."""
-    names = sorted({name for part in parts for name in part.processes})
-    number = {name: position for position, name in enumerate(names)}
+    names, process = one_numbering((part.processes, part.process) for part in parts)
 
-    def joined(some: Sequence[Moments]) -> Moments:
-        process = [np.array([number[name] for name in part.processes] or [0])[part.process] for part in some]
-        columns = [
+    def joined(some: Sequence[Moments], of_process: I64) -> Moments:
+        key, start, end, kind, is_row = (
             np.concatenate([getattr(part, name) for part in some]) for name in ("key", "start", "end", "kind", "is_row")
-        ]
-        key, start, end, kind, is_row = columns
-        together = Moments(key, start, end, kind, np.concatenate(process), is_row, names)
+        )
+        together = Moments(key, start, end, kind, of_process, is_row, names)
         return together[np.argsort(key)]
 
-    return joined(parts[:requests]), joined(parts[requests:])
+    border = sum(map(len, parts[:requests]))
+    return joined(parts[:requests], process[:border]), joined(parts[requests:], process[border:])
 
 
 def _in_time(moments: Moments, numbers: I64) -> list[int]:

@@ -84,11 +84,14 @@ def audit(
     if settings.engine == "spark" and not keep_calls:
         return _audit_on_spark(paths, settings, update_baseline=update_baseline, save_columns=save_columns)
     run = Run(settings, is_update=update_baseline)
-    if save_columns is not None:
+    inputs = Inputs.of(paths)
+    if save_columns is not None or inputs.kept:
         from auditor.pipeline import kept  # noqa: PLC0415  # only where columns are kept
 
-        kept.check(save_columns)
-    inputs = Inputs.of(paths)
+        if kept.are_hashed(inputs.kept):
+            run.know_hashes()
+        if save_columns is not None:
+            kept.check(save_columns, inputs.kept)
     with without_garbage_collection():
         resources = None if keep_calls else resources_for(paths, settings)
         if resources is not None:
@@ -137,6 +140,12 @@ class Run:
         self.lexicon = lexicon_of(settings)
         self.ids_hashed = settings.hash_ids
 
+    def know_hashes(self) -> None:
+        """Take the ids of the inputs for hashes: nothing is hashed again."""
+        from auditor.pipeline import kept  # noqa: PLC0415  # only where columns are kept
+
+        self.settings, self.ids_hashed = kept.knowing_hashes(self.settings), True
+
     def load(self, inputs: Inputs, progress: Progress | None) -> Loaded:
         """Read all inputs into memory."""
         mappings = self.settings.used_mappings
@@ -151,24 +160,17 @@ class Run:
             return iter(())
         from auditor.pipeline import kept  # noqa: PLC0415  # only where columns are kept
 
-        are_hashed, batches = kept.take(inputs.kept, loaded, self.lexicon, self.settings.tenant_keys)
-        if are_hashed:
-            self.settings, self.ids_hashed = kept.knowing_hashes(self.settings), True
-        return batches
+        return kept.take(inputs.kept, loaded, self.lexicon, self.settings.tenant_keys)
 
     def audit(self, loaded: Loaded) -> Audit:
         """Audit what was read. Raises ``InputError`` when there is no call in it."""
         context = Context(orders_of(self.settings, keep_calls=True), self.book)
         here = InMemory(context, Partition(loaded.batches))
         loaded.batches = []
-        concluded = rounds.run(here)
+        done = self._reported(here, loaded)
         calls = here.partition.calls
-        if calls is None:
-            raise InputError(_nothing_found(loaded), hint="audit explains what it reads: audit --help")
-        done = reporting.build_report(
-            loaded, concluded, self.rules, self.book, self.settings, self.judging, self.ids_hashed
-        )
-        calls.rules = done.rules
+        if calls is not None:
+            calls.rules = done.rules
         return Audit(done.report, done.baseline, calls)
 
     def audit_by_processes(
@@ -208,13 +210,16 @@ class Run:
 
     def audit_partitions(self, partitions: rounds.Partitions, loaded: Loaded) -> Audit:
         """Audit what was read into partitions. Raises ``InputError`` when there is no call in it."""
+        done = self._reported(partitions, loaded)
+        return Audit(done.report, done.baseline)
+
+    def _reported(self, partitions: rounds.Partitions, loaded: Loaded) -> reporting.Reported:
         concluded = rounds.run(partitions) if loaded.spans_read else []
         if not concluded:
             raise InputError(_nothing_found(loaded), hint="audit explains what it reads: audit --help")
-        done = reporting.build_report(
+        return reporting.build_report(
             loaded, concluded, self.rules, self.book, self.settings, self.judging, self.ids_hashed
         )
-        return Audit(done.report, done.baseline)
 
 
 class InMemory:
@@ -286,9 +291,7 @@ def examine(paths: Sequence[str], settings: Settings, *, progress: Progress | No
     run = Run(settings)
     report, problem = None, ""
     with without_garbage_collection():
-        loaded = load(
-            paths, lexicon_of(settings), progress=progress, may_all_fail=True, mappings=settings.used_mappings
-        )
+        loaded = load(paths, run.lexicon, progress=progress, may_all_fail=True, mappings=settings.used_mappings)
         try:
             report = run.audit(loaded).report
         except InputError as error:
@@ -353,12 +356,11 @@ def explain_trace(trace_id: str, paths: Sequence[str], settings: Settings) -> Tr
             hint="32 hex digits, or the first 8 of them or more; a rule's page needs no files: audit explain RULE",
         )
     run = Run(settings.without_gate())
-    lexicon = lexicon_of(settings)
     with without_garbage_collection():
-        loaded = load(paths, lexicon, explain_trace=prefix, mappings=settings.used_mappings)
+        loaded = load(paths, run.lexicon, explain_trace=prefix, mappings=settings.used_mappings)
         found = find_trace([batch.trace_ids for batch in loaded.batches], prefix)
         if found != prefix and "-" not in paths:
-            loaded = load(paths, lexicon, explain_trace=found, mappings=settings.used_mappings)
+            loaded = load(paths, run.lexicon, explain_trace=found, mappings=settings.used_mappings)
         done = run.audit(loaded)
     # Calls name their spans by rows of the table that was audited.
     table = cast("SpanTable", done.calls.spans)

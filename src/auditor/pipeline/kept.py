@@ -14,6 +14,7 @@ import msgspec
 
 from auditor.engine.fingerprint import fingerprint
 from auditor.engine.saved import ColumnsWriter, read_saved, save
+from auditor.engine.saved_files import read_manifest
 from auditor.engine.tenant_order import reordered
 from auditor.errors import InputError, SettingsError
 from auditor.load import Loaded
@@ -42,9 +43,16 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     part_lines: list[int]
 
 
-def check(directory: Path) -> None:
-    """Raise ``SettingsError`` when columns cannot be kept there, before anything is read."""
+def check(directory: Path, directories: Sequence[Path]) -> None:
+    """Raise ``SettingsError`` when columns of these inputs cannot be kept there, before anything is read."""
+    if are_hashed(directories):
+        raise SettingsError("columns that were kept with hashed ids are not kept again", hint="copy their directory")
     ColumnsWriter(directory, lexicon="", replace=True)
+
+
+def are_hashed(directories: Sequence[Path]) -> bool:
+    """Say whether columns that were kept hold hashes for ids; raises ``InputError`` when a directory is broken."""
+    return any(read_manifest(directory).ids_hashed for directory in directories)
 
 
 def keep(directory: Path, loaded: Loaded, batches: Iterable[Batch], lexicon: Lexicon, settings: Settings) -> None:
@@ -70,14 +78,11 @@ def _shown(value: str, hide: Callable[[str], str]) -> str:
     return f" {blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}"
 
 
-def take(
-    directories: Sequence[Path], loaded: Loaded, lexicon: Lexicon, tenant_keys: Sequence[str]
-) -> tuple[bool, Iterator[Batch]]:
+def take(directories: Sequence[Path], loaded: Loaded, lexicon: Lexicon, tenant_keys: Sequence[str]) -> Iterator[Batch]:
     """Add what was read when columns were kept to what has been read now.
 
-    Says whether their ids are hashes, and yields their batches as they are asked for, with the tenants of these keys
-    first. Raises ``InputError`` when a directory is broken, ``SettingsError`` when ids are hashed in one input and not
-    in another.
+    Yields their batches as they are asked for, with the tenants of these keys first. Raises ``InputError`` when a
+    directory is broken, ``SettingsError`` when ids are hashed in one input and not in another.
     """
     batches: list[Iterator[Batch]] = []
     hashing: dict[bool, str] = {False: loaded.inputs[0].path} if loaded.inputs else {}
@@ -93,7 +98,7 @@ def take(
         raise SettingsError(
             f"{hashing[True]} holds hashed ids and {hashing[False]} does not: their tenants cannot be compared"
         )
-    return True in hashing, chain.from_iterable(batches)
+    return chain.from_iterable(batches)
 
 
 def knowing_hashes(settings: Settings) -> Settings:

@@ -204,14 +204,14 @@ def _opened(context: Context, part: Partition) -> Opened:
     part.used_prices = frozenset(context.book.used_entries())
     part.attributing = Attributing(table, places, calls, context.orders.policy)
     missing = np.flatnonzero(status == USAGES.index(UsageStatus.MISSING))
-    services, service_of = _services(table, places, calls)
+    service_of = _service_of(table, places, calls)
     return Opened(
         calls=len(calls.primary),
         wanted=part.attributing.wanted_ids(),
         may_be_cut=bool(may_be_cut(table, places, part.attributing.walks).any()),
         knowing=knowing_processes(table, places),
         pricing_logs=pricing_logs(table, places, calls.price),
-        unmetered=set(likes_of(services, service_of[missing], table.facts, calls.facts[missing])),
+        unmetered=set(likes_of(places.services, service_of[missing], table.facts, calls.facts[missing])),
     )
 
 
@@ -389,14 +389,13 @@ def _audited(
     hide = hashed if context.orders.hash_ids else str
     rows = table.call_row[grouped.primary].astype(np.int64)
     is_row = np.array([entry.is_row for entry in places.shapes] or [False], dtype=bool)
-    services, service_of = _services(table, places, grouped)
     of_call = grouped.usage
     return AuditedCalls(
         spans=table,
         row=rows,
         is_row=is_row[places.shape[table.place[rows]]],
-        services=services,
-        service_of=service_of,
+        services=places.services,
+        service_of=_service_of(table, places, grouped),
         start_ns=table.start_ns[rows],
         facts=table.facts,
         facts_of=grouped.facts,
@@ -429,12 +428,10 @@ def _audited(
     )
 
 
-def _services(table: SpanTable, places: Places, grouped: Calls) -> tuple[list[str], I64]:
-    """Names of services, and by call which of them made it."""
-    names = sorted({shape.service for shape in places.shapes})
-    number = {name: position for position, name in enumerate(names)}
-    of_shape = np.array([number[shape.service] for shape in places.shapes] or [0], dtype=np.int64)
-    return names, of_shape[places.shape[table.place[table.call_row[grouped.primary]]]]
+def _service_of(table: SpanTable, places: Places, grouped: Calls) -> I64:
+    """By call: the service that made it, a row of ``Places.services``."""
+    of_call: I64 = places.service[table.place[table.call_row[grouped.primary]]]
+    return of_call
 
 
 def hashed(text: str) -> str:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.engine import machine
-from auditor.load.sources import Source, find
+from auditor.load.sources import GZIP, ZSTD, Source, find
 from auditor.settings import Settings
 
 WORTH_PROCESSES = 128 << 20
 """Bytes of input from which several processes are faster than one."""
 GROWS = 12
 """How many times its size a compressed file holds."""
-COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-"""How gzip and zstd files begin."""
 SMALLEST_PART, LARGEST_PART = 8 << 20, 64 << 20
 PARTS_A_JOB = 4
 """Parts for each process: some take longer than others."""
@@ -53,4 +51,4 @@ def _size(source: Source) -> int:
     except OSError:
         # Reading it tells what is wrong.
         return 0
-    return source.size * (GROWS if head.startswith(COMPRESSED) else 1)
+    return source.size * (GROWS if head.startswith((GZIP, ZSTD)) else 1)
