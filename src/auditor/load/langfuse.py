@@ -27,7 +27,6 @@ from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, JSON_VALUES, UNDECODABLE, decode_json
 from auditor.load.plain_values import cost_of, object_of, raw_of
 from auditor.load.row_lines import take_rows
-from auditor.load.seen_objects import SeenObjects
 from auditor.load.sources import Lines
 from auditor.load.span_writer import SpanWriter, held, opens_list, plain_reason
 from auditor.model.lexicon import RANKS, USAGE_FIELDS, Field
@@ -197,7 +196,6 @@ class LangfuseReader:
         self._writer = SpanWriter(builder, values=JSON_VALUES)
         self._codes = builder.lexicon.span_codes
         self._numbers = count()
-        self._seen = SeenObjects(lambda raw: self._original(raw, is_call=False))
         self._instrumented = KeySets(self._instrumented_of)
         self._metadata = MetadataObjects(builder.lexicon, "langfuse.observation.metadata")
         self._trace_metadata = MetadataObjects(builder.lexicon, "langfuse.trace.metadata")
@@ -282,7 +280,7 @@ class LangfuseReader:
             self._writer.reject("a trace without an id")
             return
         metadata = _entries(trace.metadata)
-        original = self._seen.read(metadata.get("attributes", ABSENT)).attributes
+        original = self._original(bytes(metadata.get("attributes", ABSENT)), is_call=False).attributes
         _, plain = self._trace_metadata.read(metadata)
         start = iso_nanoseconds(trace.timestamp)
         self._writer.add(
@@ -322,7 +320,7 @@ class LangfuseReader:
             return WITHOUT_USAGE
         metadata = _entries(observation.metadata)
         raw = metadata.get("attributes", ABSENT)
-        is_silent, told, original = self._original(bytes(raw), is_call=True) if is_call else self._seen.read(raw)
+        is_silent, told, original = self._original(bytes(raw), is_call=is_call)
         left, attributes = self._metadata.read(metadata)
         user = observation.user_id or (trace and trace.user_id)
         session = observation.session_id or (trace and trace.session_id)
