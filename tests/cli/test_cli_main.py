@@ -209,6 +209,18 @@ def test_closed_streams_do_not_read_as_a_verdict(redirection: str, code: int, ho
     assert done.returncode == code
 
 
+def test_what_is_to_run_at_the_end_runs_and_all_is_written(process: Audit) -> None:
+    code = (
+        "import atexit; from auditor.cli.main import main; atexit.register(print, 'last words', end=''); "
+        "print('first ', end=''); main()"
+    )
+
+    done = process("no-such-file.json", code=code)
+
+    assert (done.code, done.out) == (3, "first last words")
+    assert done.err.startswith("audit: no-such-file.json: ")
+
+
 def test_exit_statuses_are_told_apart() -> None:
     codes = [entry.code for entry in EXITS]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auditor.graph.table import SpanTable, merge
+from auditor.graph.table import LOOKS, MISSING, SpanTable, find_rows, merge
 from auditor.load import load
 from auditor.model.spans import NO_COUNT, Batch
 from auditor.normalise.vocabulary import compile_lexicon
@@ -112,3 +112,17 @@ def test_missing_counts_stay_missing() -> None:
     table = merge([batch(call(usage={"input": 3}))])
 
     assert table.tokens[0].tolist() == [3, *[NO_COUNT] * 6]
+
+
+HASHES = np.sort(np.random.default_rng(7).integers(0, 1 << 64, 5_000, dtype=np.uint64))
+CROWDED = np.arange(1 << 60, (1 << 60) + 40 * LOOKS, 2, dtype=np.uint64)
+"""Keys that all begin with the same digits."""
+
+
+@pytest.mark.parametrize("keys", [HASHES, CROWDED, HASHES[:1], HASHES[:0], np.array([0, 5, 2**64 - 1], np.uint64)])
+def test_rows_are_found_by_their_keys_and_no_other_is(keys: np.ndarray) -> None:
+    strangers = np.array([0, 1, 5, (1 << 60) + 1, (1 << 60) - 1, 2**64 - 1], np.uint64)
+    wanted = np.concatenate([keys[::-1], strangers, keys[::3] + np.uint64(1)])
+    rows = {key: row for row, key in enumerate(keys.tolist())}
+
+    assert find_rows(keys, wanted).tolist() == [rows.get(key, MISSING) for key in wanted.tolist()]

@@ -23,6 +23,7 @@ import numpy as np
 
 from auditor.graph.attributed import Attribution
 from auditor.graph.numbering import one_numbering
+from auditor.graph.ordering import order_by
 from auditor.graph.resolve import End, Places, Walks, nearest_tenant
 from auditor.graph.table import SpanTable
 from auditor.model.case import CutMatch
@@ -101,13 +102,12 @@ def _callers(table: SpanTable, places: Places) -> Callers:
 
     A server counts when nothing below it, one step down, runs in another process: there its call would be seen.
     """
+    has_parent = table.parent >= 0
     has_child = np.zeros(len(table.key), dtype=bool)
-    has_child[table.parent[table.parent >= 0]] = True
+    has_child[table.parent[has_parent]] = True
     process = places.process[table.place]
-    below = np.flatnonzero(table.parent >= 0)
-    crossing = below[process[below] != process[table.parent[below]]]
     calls_out = np.zeros(len(table.key), dtype=bool)
-    calls_out[table.parent[crossing]] = True
+    calls_out[table.parent[has_parent & (process != process[table.parent])]] = True
     clients = np.flatnonzero(places.having(Role.CLIENT)[table.place] & ~has_child)
     servers = np.flatnonzero(places.having(Role.SERVER)[table.place] & ~calls_out)
     knowing = (rows[nearest_tenant(table, rows)[0] >= 0] for rows in (clients, servers))
@@ -187,7 +187,7 @@ def decide_cuts(roots: Sequence[Roots], known_callers: Sequence[Callers]) -> Dec
     key, inner = key[order], _joined([part.at for part in roots])[order]
     # In the order of time: spans of the same moments are as good as one another.
     clients, servers = (
-        found[np.lexsort((found.end, found.start))]
+        found[order_by(found.start, found.end)]
         for found in (
             _joined([part.clients for part in known_callers]),
             _joined([part.servers for part in known_callers]),

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+import msgspec
 
 from auditor.model.lexicon import Lexicon
 
 
 def fingerprint(lexicon: Lexicon) -> str:
     """A short text that two lexicons share when they read everything alike."""
-    return hashlib.sha256(_canonical(lexicon).encode()).hexdigest()[:16]
+    tables = [_ordered(getattr(lexicon, entry.name)) for entry in fields(lexicon)]
+    return hashlib.sha256(msgspec.json.encode(tables, enc_hook=_pattern, order="sorted")).hexdigest()[:16]
 
 
-def _canonical(value: Any) -> str:
-    if is_dataclass(value):
-        return _canonical({entry.name: getattr(value, entry.name) for entry in fields(value)})
-    if isinstance(value, Mapping):
-        return _listed(sorted(f"{_canonical(key)}:{_canonical(inner)}" for key, inner in value.items()))
-    if isinstance(value, frozenset | set):
-        return _listed(sorted(map(_canonical, value)))
-    if isinstance(value, tuple | list):
-        return _listed(map(_canonical, value))
-    return repr((value.pattern, value.flags)) if isinstance(value, re.Pattern) else repr(value)
+def _ordered(table: Any) -> Any:
+    """A table whose entries were not added in a certain order, and whose keys need not be texts."""
+    return sorted(table.items()) if isinstance(table, Mapping) else table
 
 
-def _listed(parts: Iterable[str]) -> str:
-    return f"[{','.join(parts)}]"
+def _pattern(value: Any) -> tuple[str | bytes, int]:
+    if isinstance(value, re.Pattern):
+        return value.pattern, value.flags
+    raise NotImplementedError

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from auditor.graph.log_events import settle_events
+from auditor.graph.ordering import order_by
 from auditor.model.spans import (
     F32,
     I32,
@@ -28,6 +29,7 @@ T = TypeVar("T", bound=Hashable)
 
 ROOT = -1
 MISSING = -2
+LOOKS = 16
 
 
 @dataclass(slots=True)
@@ -148,11 +150,11 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     link_row = new_row[_join([batch.link_row + offsets[n] for n, batch in enumerate(batches)], np.int64)]
     link_key = _join([batch.link_key for batch in batches], np.uint64)
     link_target = find_rows(sorted_key, link_key)
-    links = _first_of_each(link_target, link_row)
+    links = _first_of_each(link_row, link_target)
     id_row = new_row[_join([batch.id_row + offsets[n] for n, batch in enumerate(batches)], np.int64)]
     id_kind = _join([batch.id_kind for batch in batches], np.uint8)
     id_hash = _join([batch.id_hash for batch in batches], np.uint64)
-    ids = _first_of_each(id_hash, id_kind, id_row)
+    ids = _first_of_each(id_row.astype(np.uint64) << np.uint64(8) | id_kind, id_hash)
     return SpanTable(
         key=sorted_key,
         parent=_parent_rows(sorted_key, parent_key),
@@ -212,16 +214,29 @@ class _Sparse:
 
 
 def find_rows(sorted_key: U64, wanted: U64) -> I64:
-    """Rows of the spans with these keys, ``MISSING`` where there is none."""
-    if not len(sorted_key):
-        return np.full(len(wanted), MISSING, dtype=np.int64)
-    # Sorted queries walk the table in order: a third of the time of random ones.
-    order = np.argsort(wanted)
-    ordered = wanted[order]
-    at = np.searchsorted(sorted_key, ordered)
-    at[at == len(sorted_key)] = 0
-    found = np.empty(len(wanted), dtype=np.int64)
-    found[order] = np.where(sorted_key[at] == ordered, at, MISSING)
+    """Rows of the spans with these keys, ``MISSING`` where there is none.
+
+    Keys are hashes: as many ranges of them as there are rows hold about one each, so that a few looks find them all.
+    Where keys crowd in one range, as hashes do not, the last ones are searched for.
+    """
+    found = np.full(len(wanted), MISSING, dtype=np.int64)
+    shift = np.uint64(64 - max(1, len(sorted_key).bit_length()))
+    first = np.zeros((1 << 64 - int(shift)) + 1, dtype=np.int32)
+    np.cumsum(np.bincount((sorted_key >> shift).view(np.int64), minlength=len(first) - 1), out=first[1:])
+    bucket = (wanted >> shift).view(np.int64)
+    at, end = first[bucket], first[1:][bucket]
+    open_ = np.arange(len(wanted), dtype=np.int32)
+    for _ in range(LOOKS):
+        left = np.flatnonzero(at < end)
+        open_, at, end = open_[left], at[left], end[left]
+        if not len(open_):
+            return found
+        is_it = sorted_key[at] == wanted[open_]
+        found[open_[is_it]] = at[is_it]
+        at = np.where(is_it, end, at + 1)
+    rest = wanted[open_]
+    at = np.minimum(np.searchsorted(sorted_key, rest), len(sorted_key) - 1)
+    found[open_] = np.where(sorted_key[at] == rest, at, MISSING)
     return found
 
 
@@ -306,8 +321,8 @@ def _choose_calls(
 
 
 def _first_of_each(*columns: np.ndarray) -> I64:
-    """Indices of one entry for each distinct combination, ordered by the last column first."""
-    by = np.lexsort(columns)
+    """Indices of one entry for each distinct combination, in order."""
+    by = order_by(*columns)
     differs = np.zeros(len(by), dtype=bool)
     differs[:1] = True
     for column in columns:

@@ -557,7 +557,8 @@ class Grouping:
         """Candidates that stand alone and have such counts: two of them may be one call, cut between two traces."""
         alone = np.flatnonzero(self._telling())
         counts = self._counts(alone)
-        alone, counts = alone[np.isin(counts, wanted)], counts[np.isin(counts, wanted)]
+        is_wanted = np.isin(counts, wanted)
+        alone, counts = alone[is_wanted], counts[is_wanted]
         rows, facts_of = self.row[alone], self.table.call_facts[alone]
         facts = self.table.facts
         operation = np.array([_OPERATIONS[entry.operation] for entry in facts] or [-1], dtype=np.int64)
@@ -614,12 +615,10 @@ class Grouping:
         facts = self.table.call_facts[roots].astype(np.int64)
         known = {entry: number for number, entry in enumerate(self.table.facts)}
         duplicates: dict[int, tuple[int, ...]] = {}
-        position = dict.fromkeys(self.members, -1)
-        position |= {root: number for number, root in enumerate(roots.tolist()) if root in position}
         for root, members in self.members.items():
-            call = position[root]
-            if call < 0:
+            if not is_call[root]:
                 continue
+            call = int(np.searchsorted(roots, root))
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
             facts[call] = self._merged_facts(int(primary[call]), members, known)
