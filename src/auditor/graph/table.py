@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from auditor.graph.log_events import settle_events
-from auditor.graph.ordering import order_by
+from auditor.graph.ordering import order_by, order_of_hashes
 from auditor.model.spans import (
     F32,
     I32,
@@ -30,6 +30,8 @@ T = TypeVar("T", bound=Hashable)
 ROOT = -1
 MISSING = -2
 LOOKS = 16
+FEW = 4
+"""As a power of two: keys of which there is a larger share than one in so many are looked up at once."""
 
 
 @dataclass(slots=True)
@@ -115,12 +117,10 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     call_facts = _join([facts_maps[n][batch.call_facts] for n, batch in enumerate(batches)], np.uint32)
     tokens = np.concatenate([np.empty((0, 7), np.uint32), *(batch.tokens for batch in batches)])
 
-    # Not stable, which would cost twice as much: copies of a span are told apart by what they say.
-    order = np.argsort(key)
-    ordered = key[order]
+    order, ordered = order_of_hashes(key)
     is_new = np.ones(len(order), dtype=bool)
     is_new[1:] = ordered[1:] != ordered[:-1]
-    group = np.cumsum(is_new) - 1
+    group = np.cumsum(is_new, dtype=np.int32) - 1
     rows = int(group[-1]) + 1 if len(group) else 0
     chosen = order[is_new]
     place = _join([place_maps[n][batch.place] for n, batch in enumerate(batches)], np.uint32)
@@ -217,8 +217,10 @@ def find_rows(sorted_key: U64, wanted: U64) -> I64:
     """Rows of the spans with these keys, ``MISSING`` where there is none.
 
     Keys are hashes: as many ranges of them as there are rows hold about one each, so that a few looks find them all.
-    Where keys crowd in one range, as hashes do not, the last ones are searched for.
+    Where keys crowd in one range, as hashes do not, the last ones are searched for; and so are few among many.
     """
+    if len(wanted) < len(sorted_key) >> FEW:
+        return _searched(sorted_key, wanted)
     found = np.full(len(wanted), MISSING, dtype=np.int64)
     shift = np.uint64(64 - max(1, len(sorted_key).bit_length()))
     first = np.zeros((1 << 64 - int(shift)) + 1, dtype=np.int32)
@@ -234,10 +236,13 @@ def find_rows(sorted_key: U64, wanted: U64) -> I64:
         is_it = sorted_key[at] == wanted[open_]
         found[open_[is_it]] = at[is_it]
         at = np.where(is_it, end, at + 1)
-    rest = wanted[open_]
-    at = np.minimum(np.searchsorted(sorted_key, rest), len(sorted_key) - 1)
-    found[open_] = np.where(sorted_key[at] == rest, at, MISSING)
+    found[open_] = _searched(sorted_key, wanted[open_])
     return found
+
+
+def _searched(sorted_key: U64, wanted: U64) -> I64:
+    at = np.minimum(np.searchsorted(sorted_key, wanted), len(sorted_key) - 1)
+    return np.where(sorted_key[at] == wanted, at, MISSING)
 
 
 def _parent_rows(sorted_key: U64, parent_key: U64) -> I32:
@@ -249,7 +254,7 @@ def _parent_rows(sorted_key: U64, parent_key: U64) -> I32:
 
 def _choose_copies(
     order: I64,
-    group: I64,
+    group: I32,
     chosen: I64,
     tenant: I32,
     rank: I64,

@@ -578,8 +578,11 @@ class Grouping:
 
     def join_twins(self, twins: Iterable[tuple[int, int]]) -> None:
         """Join pairs that ``find_twins`` found, by keys; those of other partitions are not looked for."""
-        at_key = {int(key): number for number, key in enumerate(self.table.key[self.row].tolist())}
-        self.join_best_first((at_key[one], at_key[other]) for one, other in twins if one in at_key and other in at_key)
+        keys = self.table.key[self.row]
+        pairs = np.array(list(twins), dtype=np.uint64).reshape(-1, 2)
+        found = np.flatnonzero(np.isin(keys, pairs))
+        at = dict(zip(keys[found].tolist(), found.tolist(), strict=True))
+        self.join_best_first((at[one], at[other]) for one, other in pairs.tolist() if {one, other} <= at.keys())
 
     def drop_containers(self) -> None:
         """Drop outer candidates that repeat the usage of different calls below them."""
@@ -615,10 +618,10 @@ class Grouping:
         facts = self.table.call_facts[roots].astype(np.int64)
         known = {entry: number for number, entry in enumerate(self.table.facts)}
         duplicates: dict[int, tuple[int, ...]] = {}
-        for root, members in self.members.items():
+        positions = np.searchsorted(roots, np.fromiter(self.members, np.int64, len(self.members))).tolist()
+        for call, (root, members) in zip(positions, self.members.items(), strict=True):
             if not is_call[root]:
                 continue
-            call = int(np.searchsorted(roots, root))
             primary[call], usage[call], price[call] = self._choose(members)
             tenant[call] = self._union_of_tenants(members, call)
             facts[call] = self._merged_facts(int(primary[call]), members, known)
