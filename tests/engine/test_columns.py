@@ -33,7 +33,7 @@ common = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def test_every_array_of_a_batch_is_declared_once() -> None:
-    assert [entry.name for entry in fields(Batch)] == [*COLUMNS, *Table, "names"]
+    assert [entry.name for entry in fields(Batch)] == [*COLUMNS, *Table, "names", "parent_row"]
 
 
 @common

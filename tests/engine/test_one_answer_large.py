@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from auditor.engine.local import Partitions
+from auditor.model.report import Report
 from auditor.pipeline import audit
 from auditor.report.json_v1 import digest
 from auditor.settings import Settings
@@ -43,24 +44,46 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     return seen
 
 
-def test_200_000_spans_have_one_answer(export: Path, engines: list[tuple[int, bool]], tmp_path: Path) -> None:
+def said(path: Path, export: Path, **options: Any) -> str:
+    """The digest of an audit in this process and those that it starts."""
+    save_columns = options.pop("save_columns", None)
+    report = audit([str(path)], Settings(**options), keep_calls=False, save_columns=save_columns).report
+    return checked(report, export)
+
+
+def checked(report: Report, export: Path) -> str:
+    """The digest of a report that holds what was planted."""
     truth = json.loads(export.with_name(export.name + ".truth.json").read_bytes())
+    assert (report.totals.spans, report.totals.calls) == (truth["spans"], truth["totals"]["calls"])
+    return digest(report)
+
+
+@pytest.fixture(scope="module")
+def answer(export: Path) -> str:
+    """Of one process that holds everything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(Partitions, "each")
+        return said(export, export, jobs=1, memory=PLENTY)
+
+
+def test_200_000_spans_have_one_answer(
+    export: Path, answer: str, engines: list[tuple[int, bool]], tmp_path: Path
+) -> None:
     columns = tmp_path / "columns"
 
-    def said(path: Path, *, jobs: int, memory: int, save_columns: Path | None = None) -> str:
-        settings = Settings(jobs=jobs, memory=memory)
-        report = audit([str(path)], settings, keep_calls=False, save_columns=save_columns).report
-        assert (report.totals.spans, report.totals.calls) == (truth["spans"], truth["totals"]["calls"])
-        return digest(report)
-
-    wanted = said(export, jobs=1, memory=PLENTY)
-    assert engines == []
-
-    assert said(export, jobs=2, memory=PLENTY, save_columns=columns) == wanted
+    assert said(export, export, jobs=2, memory=PLENTY, save_columns=columns) == answer
     assert set(engines) == {(2, False)}
     engines.clear()
 
-    assert said(export, jobs=2, memory=LITTLE) == wanted
+    assert said(export, export, jobs=2, memory=LITTLE) == answer
     assert set(engines) == {(2, True)}
 
-    assert said(columns, jobs=1, memory=PLENTY) == wanted
+    assert said(columns, export, jobs=1, memory=PLENTY) == answer
+
+
+# Spark's own sockets and processes are not ours to close.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_they_have_it_on_spark_too(export: Path, answer: str, spark: Any) -> None:
+    from auditor.engine.spark import audit as audit_on_spark  # noqa: PLC0415  # needs pyspark
+
+    assert checked(audit_on_spark(str(export), Settings(), spark=spark), export) == answer

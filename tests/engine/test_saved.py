@@ -64,6 +64,11 @@ def test_saved_columns_say_what_the_batches_said(batches: list[Batch], spans: in
     assert manifest.spans == sum(len(batch.key) for batch in batches)
     assert len(found) == len(manifest.groups)
     assert spans > 1 or len(found) == len(batches)
+    for batch in found:
+        assert batch.parent_row is not None
+        known = batch.parent_row >= 0
+        assert (batch.key[batch.parent_row[known]] == batch.parent[known]).all()
+        assert not np.isin(batch.parent[~known & (batch.parent != 0) & (batch.parent != batch.key)], batch.key).any()
 
 
 @common

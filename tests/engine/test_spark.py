@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from auditor import pipeline
-from auditor.engine.spark import audit, inputs, partitions, session
+from auditor.engine.spark import audit, inputs, partitions
 from auditor.errors import InputError, SettingsError
 from auditor.model.report import Report
 from auditor.price import PriceBook
@@ -41,18 +40,6 @@ STORY = (
     FIXTURES / "written" / "kotel-links-files",
 )
 """Links, a batch, traces that are cut, several files."""
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
-    """Two tasks at a time, each tried up to four times."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-        patch.setenv("PYSPARK_SUBMIT_ARGS", "--conf spark.ui.enabled=false pyspark-shell")
-        found = session.start("local[2,4]")
-        found.conf.set("spark.sql.shuffle.partitions", "4")
-        yield found
-        found.stop()
 
 
 def serial(*paths: Path | str, settings: Settings = PRODUCTION) -> Report:

@@ -304,10 +304,12 @@ class _Reader:
     def _batch(self, counts: Mapping[Axis | Table, int]) -> Batch:
         columns = {file: self._group(file, rows) for file, rows in counts.items()}
         texts = columns.pop(Table.TEXTS).get(ENTRY, [])
-        arrays = from_files(columns, self._manifest.columns)
-        if arrays is None:
+        found = from_files(columns, self._manifest.columns)
+        if found is None:
             raise self._broken(FILES[Axis.SPAN], f"column {BACK} leads out of its group")
+        arrays, parent_row = found
         batch = batch_of(arrays, {**self._tables, Table.TEXTS: texts}, {})
+        batch.parent_row = parent_row
         if (name := first_fault(batch)) is not None:
             raise self._broken(FILES[COLUMNS[name].axis], f"column {name} does not fit the others")
         return batch

@@ -139,8 +139,13 @@ def to_files(arrays: Arrays) -> dict[Axis | Table, dict[str, Any]]:
     return found
 
 
-def from_files(columns: Mapping[Axis | Table, Mapping[str, Any]], kinds: Mapping[str, str]) -> Arrays | None:
-    """What ``to_files`` was given; ``None`` when a parent is no row of the group."""
+def from_files(
+    columns: Mapping[Axis | Table, Mapping[str, Any]], kinds: Mapping[str, str]
+) -> tuple[Arrays, I64] | None:
+    """What ``to_files`` was given, and the row of each parent, -1 for one that is no row of the group.
+
+    ``None`` when such a row does not exist.
+    """
     arrays: Arrays = {}
     for name, column in COLUMNS.items():
         file = columns[column.axis]
@@ -154,7 +159,9 @@ def from_files(columns: Mapping[Axis | Table, Mapping[str, Any]], kinds: Mapping
     parent = arrays["parent"].copy()
     parent[rows] = arrays["key"][at]
     arrays["parent"] = parent
-    return arrays
+    parent_row = np.full(len(parent), -1, dtype=np.int64)
+    parent_row[rows] = at
+    return arrays, parent_row
 
 
 def widened(values: Any) -> Any:

@@ -157,7 +157,7 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     ids = _first_of_each(id_row.astype(np.uint64) << np.uint64(8) | id_kind, id_hash)
     return SpanTable(
         key=sorted_key,
-        parent=_parent_rows(sorted_key, parent_key),
+        parent=_parent_rows(sorted_key, parent_key, _known_parents(batches, offsets, new_row, chosen)),
         trace=_join(
             [np.searchsorted(trace_mixed, mixed[n])[batch.trace] for n, batch in enumerate(batches)],
             np.uint32,
@@ -245,11 +245,32 @@ def _searched(sorted_key: U64, wanted: U64) -> I64:
     return np.where(sorted_key[at] == wanted, at, MISSING)
 
 
-def _parent_rows(sorted_key: U64, parent_key: U64) -> I32:
-    rows = find_rows(sorted_key, parent_key)
+def _known_parents(batches: Sequence[Batch], offsets: I64, new_row: I32, chosen: I64) -> I32:
+    """Rows of the parents that batches know; ``MISSING`` for all others."""
+    if all(batch.parent_row is None for batch in batches):
+        return np.full(len(chosen), MISSING, dtype=np.int32)
+    known = _join(
+        [
+            np.full(len(batch.key), -1) if batch.parent_row is None else _moved(batch.parent_row, offsets[n])
+            for n, batch in enumerate(batches)
+        ],
+        np.int64,
+    )[chosen]
+    return np.where(known < 0, np.int32(MISSING), new_row[known])
+
+
+def _moved(rows: I64, by: int) -> I64:
+    """Rows of a batch among those of all; -1 stays."""
+    return np.where(rows < 0, rows, rows + by)
+
+
+def _parent_rows(sorted_key: U64, parent_key: U64, rows: I32) -> I32:
+    """Rows of all parents, of which some are known."""
+    unknown = np.flatnonzero((rows == MISSING) & (parent_key != 0))
+    rows[unknown] = find_rows(sorted_key, parent_key[unknown])
     rows[parent_key == 0] = ROOT
     rows[rows == np.arange(len(rows))] = MISSING
-    return rows.astype(np.int32)
+    return rows
 
 
 def _choose_copies(

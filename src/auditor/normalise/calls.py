@@ -245,7 +245,7 @@ class Grouping:
         return differ or crossing or self.no_operation[inner] or self.no_operation[outer]
 
     def beside_fit(self, one: int, other: int) -> bool:
-        """Whether two candidates of one process, neither below the other, describe one call.
+        """Whether two candidates of one process, one inside the other in time and not below it, describe one call.
 
         They are children of one parent, or one hangs on a span above the other (a framework in a thread, its SDK
         without the thread's context); then the counts of both have to be there and agree.
@@ -254,8 +254,6 @@ class Grouping:
             return False  # had the one described the other, the request would not be here any more
         tokens = self.same_tokens(one, other)
         if tokens is False or not self.same_operation(one, other) or self.same_model(one, other) is False:
-            return False
-        if not (self.encloses(one, other) or self.encloses(other, one)):
             return False
         differ = self.scopes_differ(one, other)
         if differ is None:
@@ -384,9 +382,10 @@ class Grouping:
             self.join_best_first(of_place)
 
     def _close_pairs(self, by: I64, place: I64, start: I64, end: I64) -> Iterable[tuple[int, int]]:
-        """Candidates of one place that overlap and may be two instrumentations of one call, by what is cheap to see.
+        """Candidates of one place that may be two instrumentations of one call, by what is cheap to see.
 
-        Their scopes differ or one is unknown, and their output counts agree where both have one.
+        One lies inside the other in time, their scopes differ or one is unknown, and their output counts agree where
+        both have one.
         """
         scopes = self.scope_number[by]
         unknown = np.array([not scope for scope in self.scopes], dtype=bool)[self.shape[by]]
@@ -398,7 +397,11 @@ class Grouping:
             other = one + distance
             close = (place[other] == place[one]) & (start[other] <= end[one] + TOLERANCE_NS)
             one, other = one[close], other[close]
-            fits = (scopes[one] != scopes[other]) | unknown[one] | unknown[other]
+            # The other one does not begin earlier.
+            fits = (end[other] <= end[one] + TOLERANCE_NS) | (
+                (start[other] <= start[one] + TOLERANCE_NS) & (end[one] <= end[other] + TOLERANCE_NS)
+            )
+            fits &= (scopes[one] != scopes[other]) | unknown[one] | unknown[other]
             fits &= ~(telling[one] & telling[other]) | (output[one] == output[other])
             yield from zip(by[one[fits]].tolist(), by[other[fits]].tolist(), strict=True)
             distance += 1
@@ -617,12 +620,13 @@ class Grouping:
         late = np.zeros(len(roots), dtype=bool)
         facts = self.table.call_facts[roots].astype(np.int64)
         known = {entry: number for number, entry in enumerate(self.table.facts)}
+        known_counts = (self.table.tokens[:, :5] != NO_COUNT).sum(axis=1)
         duplicates: dict[int, tuple[int, ...]] = {}
         positions = np.searchsorted(roots, np.fromiter(self.members, np.int64, len(self.members))).tolist()
         for call, (root, members) in zip(positions, self.members.items(), strict=True):
             if not is_call[root]:
                 continue
-            primary[call], usage[call], price[call] = self._choose(members)
+            primary[call], usage[call], price[call] = self._choose(members, known_counts)
             tenant[call] = self._union_of_tenants(members, call)
             facts[call] = self._merged_facts(int(primary[call]), members, known)
             elsewhere[call] = usage[call] in self.carried or elsewhere[call]
@@ -654,7 +658,7 @@ class Grouping:
                 self.table.facts.append(facts)
         return number
 
-    def _choose(self, members: list[int]) -> tuple[int, int, int]:
+    def _choose(self, members: list[int], known_counts: I64) -> tuple[int, int, int]:
         def inner(member: int) -> tuple[int, int, int]:
             return int(self.ancestors[member]), self.start[member], self._order(member)
 
@@ -662,15 +666,12 @@ class Grouping:
             member for member in members if member not in self.carried and not self.no_operation[member]
         ] or members
         spans = [member for member in named if not self.is_row[member]] or named
-        known_counts = dict(
-            zip(members, (self.table.tokens[members, :5] != NO_COUNT).sum(axis=1).tolist(), strict=True)
-        )
         primary = max(spans, key=inner)
         usage = max(
             members,
             key=lambda member: (
                 bool(self.has_usage[member]),
-                known_counts[member],
+                int(known_counts[member]),
                 self.start[member],
                 *inner(member),
             ),
