@@ -10,7 +10,11 @@ import pytest
 
 from auditor.errors import InputError
 from auditor.ledger.calls import call_rows
+from auditor.load import load
+from auditor.load.builder import BatchBuilder
 from auditor.load.clickhouse import is_clickhouse, nanoseconds_of
+from auditor.load.meanings import Meanings
+from auditor.normalise.vocabulary import compile_lexicon
 from auditor.pipeline import audit
 from auditor.report.json_v1 import digest
 from auditor.settings import Internal, Settings
@@ -192,3 +196,58 @@ def test_the_time_index_beside_the_table_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [[], None, {"TraceId": "1"}, {"meta": {}, "data": []}, {"meta": [7], "data": []}])
 def test_other_values_are_not_taken_for_the_table(value: Any) -> None:
     assert not is_clickhouse(value)
+
+
+def request(number: int) -> dict[str, Any]:
+    """A request to a provider, which is a call without counts; every third span is none."""
+    url = "https://api.openai.com/v1/chat/completions" if number % 3 else "https://example.com/"
+    tenant = ("acme", "unknown", "globex", "initech")[number % 4]
+    return {
+        "Timestamp": "2026-11-01 00:00:00.815282929",
+        "TraceId": f"{1:032x}",
+        "SpanId": f"{number + 1:016x}",
+        "SpanKind": "Client",
+        "ServiceName": "web",
+        "ResourceAttributes": {"service.name": "web"},
+        "SpanAttributes": {"tenant.id": tenant, "http.request.method": "POST", "url.full": url},
+        "Duration": "64363",
+    }
+
+
+def test_calls_that_are_known_from_others_are_calls_of_their_own_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.load.span_writer.PIECE", 4)
+    monkeypatch.setattr("auditor.load.builder.SAMPLE_SIZE", 1)
+    path = tmp_path / "rows.jsonl"
+    # The first enters the sample, to which no later one belongs then.
+    entry = request(0) | {"SpanKind": "Server", "SpanAttributes": {"http.route": "/ask", "tenant.id": "acme"}}
+    path.write_text("".join(json.dumps(row) + "\n" for row in [entry, *map(request, range(1, 60))]), "utf-8")
+    asked_of: list[Any] = []
+    add_known_call = BatchBuilder.add_known_call
+    monkeypatch.setattr(BatchBuilder, "add_known_call", lambda *given: (asked_of.append(given), add_known_call(*given)))
+    found = calls_of(path)
+    monkeypatch.setattr(Meanings, "learn", lambda *_: None)
+
+    assert asked_of
+    assert found == calls_of(path)
+    assert [line for line, *_ in found] == [number + 1 for number in range(60) if number % 3]
+    assert {(tenant, placeholder) for _, tenant, _, placeholder, _ in found} == {
+        ("acme", ""), ("", "unknown"), ("globex", ""), ("initech", "")
+    }  # fmt: skip
+
+
+def calls_of(path: Path) -> list[tuple[Any, ...]]:
+    """Of each call its line, tenant, provider, the placeholder that stands for a tenant, and its counts."""
+    (batch,) = load([str(path)], compile_lexicon()).batches
+    calls = zip(batch.call_row, batch.call_facts, batch.tokens.tolist(), batch.call_line.tolist(), strict=True)
+    return sorted(
+        (
+            line,
+            batch.tenants[batch.tenant[row]][0].value if batch.tenant[row] >= 0 else "",
+            batch.facts[facts].provider,
+            batch.facts[facts].placeholder,
+            tuple(tokens),
+        )
+        for row, facts, tokens, line in calls
+    )

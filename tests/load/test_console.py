@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from auditor.errors import InputError
+from auditor.load import load
+from auditor.model.spans import mix
+from auditor.normalise.vocabulary import compile_lexicon
 from builders import CONSUMER, SERVER, Span, audit_bytes, call, lines, span
 from other_formats import console, console_span
 
@@ -166,3 +171,59 @@ def test_javascripts_console_output_is_refused_by_name(tmp_path: Path) -> None:
         audit_bytes(tmp_path, JAVASCRIPT.encode())
 
     assert raised.value.hint is not None
+
+
+def printed(number: int, **changes: object) -> str:
+    entry: dict[str, Any] = {
+        "name": "work",
+        "context": {"trace_id": f"0x{1:032x}", "span_id": f"0x{number:016x}", "trace_state": "[]"},
+        "kind": "SpanKind.INTERNAL",
+        "parent_id": None,
+        "start_time": "2026-11-01T00:00:00.000000Z",
+        "end_time": "2026-11-01T00:00:01.000000Z",
+        "status": {"status_code": "UNSET"},
+        "attributes": {"tenant.id": "acme", "n": {"a": [1, 2]}},
+        "events": [],
+        "links": [],
+        "resource": {"attributes": {"service.name": "web"}, "schema_url": ""},
+    }
+    return json.dumps(entry | changes, indent=4) + "\n"
+
+
+ODD = {
+    "is cut off": (printed(9)[:120] + "\n", 1),
+    "has a context that is none": (printed(9, context="none"), 1),
+    "has attributes that are none": (printed(9, attributes=["a"]), 1),
+    "has no ids": (printed(9, context={}), 1),
+    "has a trace id that is none": (printed(9, context={"trace_id": "0x" + "z" * 32, "span_id": f"0x{9:016x}"}), 1),
+    "is other output": ('{\n    "answer": 1\n}\n', 0),
+    "is a list": ("[\n    1\n]\n", 0),
+    "is text": ("INFO:\n\n", 0),
+    "lies on one line": (json.dumps(json.loads(printed(9))) + "\n", 0),
+    "has no indent": (json.dumps(json.loads(printed(9)), indent=0) + "\n", 0),
+    "comes twice on the same line": (printed(9).rstrip() + printed(10), 0),
+    "has line ends of Windows": (printed(9).replace("\n", "\r\n"), 0),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("odd", ODD)
+def test_what_stands_among_printed_spans_takes_none_of_them_along(odd: str, compressed: bool, tmp_path: Path) -> None:
+    text, rejected = ODD[odd]
+    path = tmp_path / "spans.txt"
+    before, after = [printed(number) for number in (1, 2, 3)], [printed(number) for number in (4, 5, 6)]
+    data = "".join([*before, text, *after]).encode()
+    path.write_bytes(gzip.compress(data) if compressed else data)
+
+    loaded = load([str(path)], compile_lexicon())
+
+    keys = {int(key) for batch in loaded.batches for key in batch.key}
+    assert {key_of(number) for number in range(1, 7)} <= keys
+    places = [(entry.line, entry.byte) for entry in loaded.inputs[0].rejections]
+    assert places == [("".join(before).count("\n") + 1, len("".join(before)))] * rejected
+
+
+def key_of(number: int) -> int:
+    """Key of a printed span."""
+    trace = np.array([0, 1], dtype=np.uint64)
+    return number ^ int(mix(trace[:1], trace[1:])[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from auditor.errors import InputError, SettingsError
 from auditor.ledger.calls import call_rows
 from auditor.load import duckdb_sql
+from auditor.load.parquet import batch_of
 from auditor.load.sources import Opened, find
 from auditor.pipeline import audit
 from auditor.settings import Internal, Settings
@@ -92,12 +92,12 @@ def test_only_keys_that_somebody_asks_for_leave_the_store() -> None:
     (source,) = find(["duckdb:///spans.db"])
 
     opened = Opened(source, {"my.tenant", "tenant.id"})
-    rows = [json.loads(row) for row, _, _ in duckdb_sql.duckdb_records(opened)]
+    rows = [row for piece, _, _ in duckdb_sql.duckdb_records(opened) for row in batch_of(piece).to_pylist()]
     opened.close()
 
-    assert {key for row in rows for key in row["SpanAttributes"]} == {"my.tenant", "tenant.id"}
-    assert {key for row in rows for key in row["ResourceAttributes"]} <= set(duckdb_sql.RESOURCE_KEYS)
-    assert all(attributes == {} for row in rows for attributes in row["Events.Attributes"])
+    assert {key for row in rows for key, _ in row["SpanAttributes"]} == {"my.tenant", "tenant.id"}
+    assert {key for row in rows for key, _ in row["ResourceAttributes"]} <= set(duckdb_sql.RESOURCE_KEYS)
+    assert all(attributes == [] for row in rows for attributes in row["Events.Attributes"])
 
 
 def test_a_tenant_key_of_the_settings_is_asked_for() -> None:

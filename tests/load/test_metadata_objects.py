@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import orjson
+import pytest
 
-from auditor.load.metadata_objects import MetadataObjects
+from auditor.load.foreign_ids import SPAN_BYTES, TRACE_BYTES, KnownIds, id_of
+from auditor.load.metadata_objects import KnownObjects, MetadataObjects, entries_of
 from auditor.model.lexicon import RANKS, Field
 from auditor.normalise.vocabulary import compile_lexicon
 
@@ -57,3 +59,53 @@ def test_a_text_is_as_long_as_its_characters_and_not_as_its_bytes() -> None:
     left, _, _ = read({"tenant_id": "ä" * 128})
 
     assert left == {"tenant_id": "ä" * 128}
+
+
+@pytest.mark.parametrize(
+    ("raw", "entries"),
+    [
+        (b'{"a": 1, "b": {"c": "d"}}', {"a": b"1", "b": b'{"c": "d"}'}),
+        (b'"{\\"a\\": 1}"', {"a": b"1"}),
+        # A key that was cut inside a character, as the reader of records mends it.
+        (b'{"a\xc3": 1, "b": "x"}', {"a\ufffd": b"1", "b": b'"x"'}),
+        (b'{"\\ud83d": 1, "b": 2}', {"\ud83d": b"1", "b": b"2"}),
+        (b'{"a": 1', {}),
+        (b'"{"', {}),
+        (b'"text"', {}),
+        (b"[1]", {}),
+        (b"null", {}),
+        (b"7", {}),
+        (b"", {}),
+    ],
+)
+def test_entries_are_those_of_an_object_or_of_a_text_that_is_one(raw: bytes, entries: dict[str, bytes]) -> None:
+    assert {key: bytes(value) for key, value in entries_of(raw).items()} == entries
+
+
+def test_what_repeats_is_read_once_and_the_rest_is_not_remembered() -> None:
+    read: list[bytes] = []
+
+    def noted(raw: bytes) -> bytes:
+        read.append(raw)
+        return raw
+
+    known = KnownObjects(noted, lambda raw: raw != b"other")
+
+    found = [known[raw] for raw in (b"same", b"same", b"other", b"other", b"long" * 2000, b"long" * 2000)]
+
+    assert found == [b"same", b"same", b"other", b"other", b"long" * 2000, b"long" * 2000]
+    assert read == [b"same", b"other", b"other", b"long" * 2000, b"long" * 2000]
+
+
+@pytest.mark.parametrize("width", [SPAN_BYTES, TRACE_BYTES])
+@pytest.mark.parametrize(
+    "odd",
+    ["", "text", "AB" * 8, "0" * 16, "0" * 32, "zz" * 8, "ab" * 16, "ab cd " * 2 + "abcd", " " + "ab" * 7 + "a",
+     "deadbeef-0000-0000-0000-00000000beef", "\u0660" * 16, '"quoted"', "\ud800"],
+)  # fmt: skip
+def test_ids_of_a_column_are_those_of_its_texts(odd: str, width: int) -> None:
+    usual = "ab" * width
+
+    found = KnownIds(width).column([usual, odd, None])
+
+    assert found == [usual, id_of(odd.strip('"'), width), ""]

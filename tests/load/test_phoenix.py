@@ -12,7 +12,9 @@ import pytest
 
 from auditor.errors import InputError
 from auditor.ledger.calls import call_rows
-from auditor.load.phoenix import NO_SPAN_ID, is_phoenix, moment_of
+from auditor.load import load
+from auditor.load.phoenix import NO_SPAN_ID, PhoenixReader, is_phoenix, moment_of
+from auditor.normalise.vocabulary import compile_lexicon
 from auditor.pipeline import audit
 from auditor.settings import Internal, Settings
 
@@ -210,3 +212,50 @@ def test_moments_of_every_unit_are_read(value: Any, expected: int) -> None:
 )
 def test_other_values_are_not_taken_for_phoenix(value: Any) -> None:
     assert not is_phoenix(value)
+
+
+def test_texts_in_quotes_absent_values_and_numbers_as_times_are_read_on_any_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "name": "work",
+        "span_kind": "CHAIN",
+        "parent_id": None,
+        "start_time": "2026-11-01T00:00:00.815282+00:00",
+        "end_time": "2026-11-01T00:00:01.815282+00:00",
+        "status_code": "OK",
+        "events": [],
+        "context.span_id": "1111111111111111",
+        "context.trace_id": "22222222222222222222222222222222",
+        "attributes.tenant.id": "acme",
+    }
+    odd = [
+        {},
+        {"span_kind": '"CHAIN"', "context.span_id": '"3333333333333333"'},
+        {"start_time": 1793491200815, "end_time": None, "context.span_id": "4444444444444444"},
+        {"attributes.tenant.id": None, "context.span_id": "5555555555555555"},
+        {"span_kind": 7, "context.span_id": "6666666666666666"},
+        {"attributes.tenant": {"id": "globex"}, "attributes.tenant.id": None, "context.span_id": "7777777777777777"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row | other) + "\n" for other in odd), "utf-8")
+
+    found = spans_of(path)
+    monkeypatch.setattr(PhoenixReader, "_usual", lambda *_: None)
+
+    assert found == spans_of(path)
+    moment = 1793491200815282000
+    assert sorted((start, tenant) for start, tenant, _ in found.values()) == [
+        (1793491200815000000, "acme"), (moment, ""), (moment, "acme"), (moment, "acme"), (moment, "acme"),
+        (moment, "globex"),
+    ]  # fmt: skip
+
+
+def spans_of(path: Path) -> dict[int, tuple[int, str, str]]:
+    (batch,) = load([str(path)], compile_lexicon()).batches
+    return {
+        key: (start, batch.tenants[tenant][0].value if tenant >= 0 else "", str(batch.places[place]))
+        for key, start, tenant, place in zip(
+            batch.key.tolist(), batch.start_ns.tolist(), batch.tenant, batch.place, strict=True
+        )
+    }

@@ -65,6 +65,7 @@ FLUSH_SPANS = 1 << 16
 PACK_SPANS = 1 << 10
 """Spans that are held as text and numbers until these are packed: few enough to stay in the processor's cache."""
 NO_PARENT = "0" * 16
+NO_COUNTS = (NO_COUNT,) * len(TOKEN_COLUMNS)
 HASHED_BYTES = 64
 """Longer ids are brought to this size before they are hashed."""
 HASHED_TEXTS = 1 << 12
@@ -148,6 +149,14 @@ class SpanFacts(NamedTuple):
     is_call: bool
     is_request: bool = False
     """A request to a provider's API: a call, unless another span turns out to describe it."""
+
+
+class KnownCall(NamedTuple):
+    """What a call without counts came to: codes in the tables of the builder."""
+
+    facts: int
+    user: int
+    workflow: int
 
 
 class Pack(NamedTuple):
@@ -682,6 +691,15 @@ class BatchBuilder:
         self.call_workflow.append(self.text_code(workflow))
         self.call_line.append(line)
 
+    def add_known_call(self, row: int, call: KnownCall, line: int) -> None:
+        """Append a candidate call without counts that says what another one said."""
+        self.call_row.append(row)
+        self.call_facts.append(call.facts)
+        self.tokens.append(NO_COUNTS)
+        self.call_user.append(call.user)
+        self.call_workflow.append(call.workflow)
+        self.call_line.append(line)
+
     def add_extra(self, *, searches: int | None, cost: int | None, log_id: str = "") -> None:
         """Note what few calls have, for the call that is added next."""
         if searches is not None or cost is not None or log_id:
@@ -797,10 +815,22 @@ class BatchBuilder:
 
     # -- for a reader that makes columns itself ------------------------------------------------------
 
+    def add_pack(self, rows: Pack) -> None:
+        """Append rows that are columns already; their ids are good, and nothing else is to be said of them."""
+        if self.span_hex:
+            self._pack()
+        self._packs.append(rows)
+        self.packed += len(rows.spans)
+
     @property
     def facts(self) -> Sequence[CallFacts]:
         """All call facts by code."""
         return self._facts.entries
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """All places by code."""
+        return self._places.entries
 
     def new_texts(self, texts: Sequence[str]) -> range:
         """Codes of texts that are hardly ever known already: each is kept as it comes."""
@@ -828,6 +858,12 @@ class BatchBuilder:
         """Hand on a batch that has so many rows besides those that ``finish`` gave."""
         self._take(batch)
         self.spans_done += rows
+
+    def last_call(self) -> KnownCall | None:
+        """What the call came to that was added last; ``None`` for one with counts, or more that few calls have."""
+        if self.tokens[-1] != NO_COUNTS or self.extra_call[-1:] == [len(self.call_row) - 1]:
+            return None
+        return KnownCall(self.call_facts[-1], self.call_user[-1], self.call_workflow[-1])
 
     # -- batches -------------------------------------------------------------------------------------
 

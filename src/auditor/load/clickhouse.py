@@ -11,18 +11,19 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import msgspec
 import orjson
 
 from auditor.load.builder import BatchBuilder, ResourceFacts, text_of
-from auditor.load.moments import LAST_NS, SECOND, iso_nanoseconds
+from auditor.load.key_sets import Asked, KeySets, Picked, asked_of, picks
+from auditor.load.moments import LAST_NS, SECOND, iso_columns, iso_nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
 from auditor.load.plain_values import attributes_of, raw_of
 from auditor.load.sources import Lines
-from auditor.load.span_writer import KINDS, NOTHING, WAITING, SpanWriter, held, plain_reason
+from auditor.load.span_writer import KINDS, WAITING, SpanWriter, held, plain_reason
 
 NEEDED = ("TraceId", "SpanId", "Timestamp", "SpanAttributes")
 """Columns without which nothing can be said."""
@@ -33,6 +34,9 @@ CACHED_TEXT = 32
 CACHED_TEXTS = 1 << 16
 NESTED_DEPTH = 16
 OPENING = ord("{")
+CACHED_EVENTS = 1 << 10
+CACHED_NAMES = 8
+"""Events of a span that are worth remembering."""
 HEAD = 512
 """Bytes in which an answer in FORMAT JSON says so."""
 DIGITS = 9
@@ -66,6 +70,9 @@ class Row(msgspec.Struct, gc=False):
     Links: list[dict[str, Any]] | None = None
 
 
+_Some = tuple[msgspec.Raw, ...] | None
+
+
 class SpanRow(msgspec.Struct, gc=False):
     """A usual row, in the shape of a ``Span``: it becomes one when what it writes otherwise is replaced."""
 
@@ -81,13 +88,24 @@ class SpanRow(msgspec.Struct, gc=False):
     attributes: dict[str, msgspec.Raw] | None = _column("SpanAttributes", None)
     endTimeUnixNano: str | int = _column("Duration", "")  # noqa: N815
     status: str = _column("StatusCode", "")
-    event_names: msgspec.Raw = _column("Events.Name", ABSENT)
-    link_traces: msgspec.Raw = _column("Links.TraceId", ABSENT)
-    nested_events: msgspec.Raw = _column("Events", ABSENT)
-    nested_links: msgspec.Raw = _column("Links", ABSENT)
+    events: tuple[str, ...] | None = _column("Events.Name", ())
+    """Their names, as long as it is a row."""
+    event_attributes: tuple[dict[str, msgspec.Raw], ...] | None = _column("Events.Attributes", ())
+    link_traces: _Some = _column("Links.TraceId", ())
+    nested_events: _Some = _column("Events", ())
+    nested_links: _Some = _column("Links", ())
     flags: ClassVar[int] = 0
-    events: ClassVar[msgspec.Raw] = ABSENT
     links: ClassVar[msgspec.Raw] = ABSENT
+
+
+class Keys(NamedTuple):
+    """What is asked for of the attributes of rows that have the same ones."""
+
+    used: Asked
+    told: Asked
+    """The same for spans of the sample for unknown keys."""
+    bare: Picked | None
+    """Takes the values of names without a dot, where there are any: in a map almost every name has one."""
 
 
 class Document(msgspec.Struct, gc=False):
@@ -119,8 +137,8 @@ class ClickHouseReader:
 
     def __init__(self, builder: BatchBuilder) -> None:
         self.spans = TableSpans(builder)
-        self._dotted: set[str] = set()
-        """Names with a dot: in a map almost every name has one."""
+        self._keys = KeySets(self._keys_of)
+        self._events_of: dict[tuple[str, ...], msgspec.Raw] = {}
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -131,7 +149,8 @@ class ClickHouseReader:
         record = held(record)
         if isinstance(record, bytes) and len(record) <= WAITING:
             try:
-                if self._is_added(_span_row.decode(record), len(record), line, byte):
+                row = _span_row.decode(record)
+                if self._is_added(row, iso_nanoseconds(row.startTimeUnixNano), len(record), line, byte):
                     return
             except msgspec.ValidationError:
                 pass
@@ -161,11 +180,12 @@ class ClickHouseReader:
             rows += _span_row.decode_lines(lines.data)
         if len(rows) != len(ends):
             rows = [_usual_row(lines.data[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        (moments,) = iso_columns([row.startTimeUnixNano if row else "" for row in rows])
         start = 0
-        for number, (row, end) in enumerate(zip(rows, ends, strict=True)):
+        for number, (row, moment, end) in enumerate(zip(rows, moments, ends, strict=True)):
             line, byte = lines.line + number, lines.byte + start
             try:
-                if row is None or not self._is_added(row, end - start, line, byte):
+                if row is None or not self._is_added(row, moment, end - start, line, byte):
                     self._read_closely(bytes(lines.data[start:end]), line, byte)
             except UNDECODABLE:
                 self.spans.writer.builder.records -= 1
@@ -185,33 +205,76 @@ class ClickHouseReader:
         found = _document.decode(record).data
         return (record,) if found is msgspec.UNSET else found
 
-    def _is_added(self, row: SpanRow, size: int, line: int, byte: int) -> bool:
-        """Make a span of a row of so many bytes; ``False`` when that takes a closer look."""
+    def _is_added(self, row: SpanRow, start: int, size: int, line: int, byte: int) -> bool:
+        """Take a row over of so many bytes that begins then; ``False`` when that takes a closer look.
+
+        0 for the begin where it is not written as a moment.
+        """
+        attributes = row.attributes
         if (
-            len(row.event_names) > NOTHING
-            or len(row.link_traces) > NOTHING
-            or len(row.nested_events) > NOTHING
-            or len(row.nested_links) > NOTHING
+            row.link_traces
+            or row.nested_events
+            or row.nested_links
             or not (row.traceId and row.spanId and row.startTimeUnixNano)
-            or row.attributes is None
+            or attributes is None
+            or row.events is None
         ):
             return False
-        scope = row.scope or _scope_of(row.attributes)
-        row.attributes = self._known(row.attributes, row.spanId)  # type: ignore[assignment]  # it becomes a span
+        names = row.events
+        if names:
+            if any(key in self.spans.codes for given in row.event_attributes or () for key in given):
+                return False
+            row.events = self._events_named(names)  # type: ignore[assignment]  # it becomes a span
+        writer = self.spans.writer
+        start = start or nanoseconds_of(row.startTimeUnixNano)
+        end = end_of(start, row.endTimeUnixNano)
+        scope = row.scope or _scope_of(attributes)
+        resource = self.spans.resource(row.service, bytes(row.resource))
+        keys = self._keys[tuple(attributes)]
+        asked: Hashable = None
+        if keys.bare is not None and any(map(_is_object, keys.bare(attributes))):
+            pairs = self._known(attributes, row.spanId)
+        else:
+            wanted = keys.used
+            is_told = writer.uses(row.spanId) is not writer.used
+            if wanted.repeats and not names:
+                asked = row.kind, row.status, wanted, b"\n".join(wanted.deciding(attributes))
+                ids = row.traceId, row.spanId, row.parentSpanId
+                where = id(resource), scope, asked
+                if writer.add_known(line, byte, where, ids, start, end, may_be_sampled=is_told):
+                    return True
+            if is_told:
+                wanted, asked = keys.told, None
+            pairs = [KeyValue(key, attributes[key]) for key in wanted.keys]
+        row.attributes = pairs  # type: ignore[assignment]  # it becomes a span
         row.kind = kind_of(row.kind)  # type: ignore[assignment]
         row.status = status_of(row.status)  # type: ignore[assignment]
-        row.startTimeUnixNano = start = iso_nanoseconds(row.startTimeUnixNano) or nanoseconds_of(row.startTimeUnixNano)
-        row.endTimeUnixNano = end_of(start, row.endTimeUnixNano)
-        resource = self.spans.resource(row.service, bytes(row.resource))
-        self.spans.writer.add_alone(size, line, byte, resource, scope, cast("Span", row))
+        row.startTimeUnixNano, row.endTimeUnixNano = start, end
+        writer.add_alone(size, line, byte, resource, scope, cast("Span", row), asked)
         return True
+
+    def _events_named(self, names: tuple[str, ...]) -> msgspec.Raw:
+        """Events of which nothing is known but their names; those of a few are remembered."""
+        found = self._events_of.get(names)
+        if found is None:
+            found = self.spans.events(names, ())
+            if len(self._events_of) < CACHED_EVENTS and len(names) <= CACHED_NAMES:
+                self._events_of[names] = found
+        return found
+
+    def _keys_of(self, keys: Sequence[str]) -> Keys:
+        writer = self.spans.writer
+        used, told = (asked_of(keys, uses, writer.builder.lexicon) for uses in (writer.used, writer.told))
+        bare = [key for key in keys if "." not in key]
+        return Keys(used, told, picks(bare) if bare else None)
 
     def _known(self, given: Mapping[str, msgspec.Raw], span: str) -> list[KeyValue]:
         """Attributes that are asked for of the span with this id."""
         uses = self.spans.writer.uses(span)
-        if self._dotted.issuperset(given) or not self._is_nested(given):
-            return [KeyValue(key, raw) for key, raw in given.items() if uses[key]]
-        return [KeyValue(key, raw) for key, raw in _flat(given, self.spans.codes) if uses[key]]
+        # Names that were cut at their dots: the first part has none, and an object as its value.
+        is_nested = any("." not in key and _is_object(raw) for key, raw in given.items())
+        pairs = _flat(given, self.spans.codes) if is_nested else given.items()
+        return [KeyValue(key, raw) for key, raw in pairs if uses[key]]
 
     def _span_of(self, row: Row, attributes: Mapping[str, msgspec.Raw]) -> tuple[ResourceFacts, str, Span]:
         """A row as a span, with its resource and scope."""
@@ -235,12 +298,6 @@ class ClickHouseReader:
                 status_of(row.StatusCode or ""),
             ),
         )
-
-    def _is_nested(self, attributes: Mapping[str, msgspec.Raw]) -> bool:
-        """Say whether names were cut at their dots: then the first part has none, and an object as its value."""
-        if len(self._dotted) < CACHED_TEXTS:
-            self._dotted.update(key for key in attributes if "." in key)
-        return any("." not in key and _is_object(raw) for key, raw in attributes.items())
 
     def _events(self, row: Row) -> msgspec.Raw:
         names = row.event_names or []

@@ -9,18 +9,25 @@ span. JavaScript's exporter prints objects that are no JSON, and is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import orjson
 
 from auditor.errors import InputError
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts
-from auditor.load.moments import iso_nanoseconds
-from auditor.load.otlp_types import Span, Status
+from auditor.load.key_sets import Asked, KeySets, asked_of
+from auditor.load.meanings import CACHED_MEANINGS
+from auditor.load.metadata_objects import KnownObjects, entries_of
+from auditor.load.moments import iso_columns
+from auditor.load.otlp_spans import Group
+from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, JSON_VALUES, UNDECODABLE, decode_json
-from auditor.load.sources import Opened, Record
+from auditor.load.row_lines import Place, WaitingRows
+from auditor.load.sources import OPENING, Lines, Opened, Record
 from auditor.load.span_writer import (
     KINDS,
     NOTHING,
@@ -51,12 +58,6 @@ class PrintedStatus(msgspec.Struct, gc=False):
     status_code: str | None = None
 
 
-class PrintedResource(msgspec.Struct, gc=False):
-    """A resource."""
-
-    attributes: dict[str, msgspec.Raw] | None = None
-
-
 class PrintedSpan(msgspec.Struct, gc=False):
     """A span."""
 
@@ -67,10 +68,22 @@ class PrintedSpan(msgspec.Struct, gc=False):
     start_time: str | None = None
     end_time: str | None = None
     status: PrintedStatus | None = None
-    attributes: dict[str, msgspec.Raw] | None = None
+    attributes: msgspec.Raw = ABSENT
     events: msgspec.Raw = ABSENT
     links: msgspec.Raw = ABSENT
     resource: msgspec.Raw = ABSENT
+
+
+class OddSpan(msgspec.Struct, gc=False):
+    """A span whose attributes are none, or no object."""
+
+    attributes: dict[str, msgspec.Raw] | None = None
+
+
+class PrintedResource(msgspec.Struct, gc=False):
+    """A resource."""
+
+    attributes: dict[str, msgspec.Raw] | None = None
 
 
 class PrintedLink(msgspec.Struct, gc=False):
@@ -80,8 +93,11 @@ class PrintedLink(msgspec.Struct, gc=False):
 
 
 _span = msgspec.json.Decoder(PrintedSpan)
+_odd_span = msgspec.json.Decoder(OddSpan)
+_value = msgspec.json.Decoder()
 _resource = msgspec.json.Decoder(PrintedResource)
 _links = msgspec.json.Decoder(list[PrintedLink])
+_NO_CONTEXT = Context()
 
 
 def is_console(value: Any) -> bool:
@@ -112,15 +128,31 @@ def _refuse(name: str) -> NoReturn:
     )
 
 
+class Said(NamedTuple):
+    """What the attributes of a span say."""
+
+    attributes: list[KeyValue]
+    number: int | None
+    """Of those of which the value matters, and of the keys; ``None`` where they are hardly ever the same twice."""
+
+
 class ConsoleReader:
     """Reads printed spans."""
 
+    takes_lines = True
+
     def __init__(self, builder: BatchBuilder) -> None:
-        self._spans = SpanWriter(builder, values=JSON_VALUES)
+        self._spans = spans = SpanWriter(builder, values=JSON_VALUES)
+        self._waiting = WaitingRows(spans, self._walked)
         self._resources: dict[bytes, ResourceFacts] = {}
+        self._keys = KeySets(lambda keys: asked_of(keys, spans.used, builder.lexicon))
+        self._said = KnownObjects(self._read_attributes, lambda said: said.number is not None)
+        self._numbers: dict[tuple[Asked, bytes], int] = {}
+        self._count = count()
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
+        self._waiting.end()
         self._spans.end()
 
     def read(self, record: bytes | memoryview, line: int, byte: int) -> None:
@@ -128,42 +160,95 @@ class ConsoleReader:
         record = held(record)
         if bytes(record[:1]) != b"{":
             return
+        builder = self._spans.builder
         try:
             printed = _span.decode(record)
-            if printed.context is None and printed.start_time is None and printed.parent_id is None:
+            if not _is_printed(printed):
                 return
+            if bytes(printed.attributes)[:1] != b"{":
+                _odd_span.decode(record)
+                printed.attributes = ABSENT
         except msgspec.ValidationError as error:
-            if _is_span(orjson.loads(record)):
+            if _is_span(_value.decode(record)):
                 with self._spans.record(record, line, byte):
                     self._spans.reject(f"a printed span: {plain_reason(error)}")
             return
-        span = self._span_of(printed)
-        resource = self._resources.get(bytes(printed.resource)) or self._new_resource(printed.resource, line, byte)
-        if isinstance(record, bytes):
-            self._spans.add_alone(len(record), line, byte, resource, "", span)
-        else:
-            with self._spans.record(record, line, byte):
-                self._spans.add(resource, "", span)
+        except msgspec.DecodeError:
+            builder.records += 1
+            raise
+        builder.records += 1
+        self._waiting.add(printed, line, byte)
+        if not isinstance(record, bytes):
+            # A large one holds on to the file.
+            self._waiting.end()
 
-    def _span_of(self, printed: PrintedSpan) -> Span:
-        context = printed.context or Context()
-        own = hex_id(context.span_id.removeprefix("0x"), 8)
-        start = iso_nanoseconds(printed.start_time)
-        status = (printed.status.status_code if printed.status else None) or ""
-        return Span(
-            hex_id(context.trace_id.removeprefix("0x"), 16),
-            own,
-            hex_id(printed.parent_id.removeprefix("0x"), 8) if printed.parent_id else NO_PARENT,
-            0,
-            printed.name or "",
-            _KINDS.get(printed.kind or "", 0),
-            start,
-            iso_nanoseconds(printed.end_time) if start else 0,
-            self._spans.attributes(printed.attributes, own) if printed.attributes else [],
-            events_of(printed.events) if len(printed.events) > NOTHING else ABSENT,
-            _links_of(printed.links) if len(printed.links) > NOTHING else ABSENT,
-            _ERROR if status.endswith("ERROR") or status.upper().endswith("ERROR") else _OK,
+    def read_lines(self, lines: Lines) -> Collection[int]:
+        """Read lines of one span each; says by number which of them take a closer look."""
+        return self._waiting.take(lines, _span, _is_usual)
+
+    def read_printed(self, lines: Lines) -> Collection[int]:
+        """Read spans that are printed over many lines each; says by number which of them take a closer look."""
+        return self.read_lines(lines)
+
+    def _walked(self, printed: Sequence[PrintedSpan], places: Sequence[Place]) -> Iterator[Group]:
+        """Spans whose meaning is not known; the others become rows."""
+        writer = self._spans
+        begin_record, add_known, builder = writer.begin_record, writer.meanings.add_known, writer.builder
+        known_resources, known = self._resources, self._said
+        contexts = [row.context or _NO_CONTEXT for row in printed]
+        starts, ends = iso_columns([row.start_time for row in printed], [row.end_time for row in printed])
+        traces, are_traces = _ids([context.trace_id for context in contexts], 16)
+        spans, are_spans = _ids([context.span_id for context in contexts], 8)
+        parents, _ = _ids([row.parent_id or NO_PARENT for row in printed], 8)
+        are_odd = not (are_traces and are_spans)
+        columns = zip(
+            places,
+            printed,
+            traces,
+            spans,
+            parents,
+            starts,
+            ends,
+            strict=True,
         )
+        for (line, byte), row, trace, own, parent, start, ended in columns:
+            resource = known_resources.get(bytes(row.resource)) or self._new_resource(row.resource, line, byte)
+            events = events_of(row.events) if len(row.events) > NOTHING else ABSENT
+            links = _links_of(row.links) if len(row.links) > NOTHING else ABSENT
+            has_failed = _is_error(row.status.status_code if row.status else None)
+            end = ended if start else 0
+            if are_odd:
+                begin_record(line, byte)
+            asked = None
+            may_be_sampled = own <= builder.sample_mark
+            attributes, number = known[bytes(row.attributes)]
+            if number is not None and events is ABSENT and links is ABSENT:
+                asked = number, id(resource), row.kind, has_failed
+                if add_known(asked, trace, own, parent or NO_PARENT, start, end, may_be_sampled):
+                    continue
+            if may_be_sampled:
+                attributes = writer.attributes(entries_of(row.attributes), own)
+            begin_record(line, byte)
+            kind, status = _KINDS.get(row.kind or "", 0), _ERROR if has_failed else _OK
+            span = Span(trace, own, parent, 0, row.name or "", kind, start, end, attributes, events, links, status)
+            if asked is None:
+                yield resource, "", (span,)
+            else:
+                yield from writer.meanings.learned(asked, resource, "", span)
+
+    def _read_attributes(self, raw: bytes) -> Said:
+        given = entries_of(raw)
+        keys = self._keys[tuple(given)]
+        attributes = [KeyValue(key, given[key]) for key in keys.keys]
+        if not keys.repeats:
+            return Said(attributes, None)
+        said = keys, b"\n".join(keys.deciding(given))
+        number = self._numbers.get(said)
+        if number is None:
+            if len(self._numbers) >= CACHED_MEANINGS:
+                self._numbers.clear()
+            number = self._numbers[said] = next(self._count)
+        return Said(attributes, number)
 
     def _new_resource(self, raw: msgspec.Raw, line: int, byte: int) -> ResourceFacts:
         data = bytes(raw)
@@ -175,6 +260,35 @@ class ConsoleReader:
         pairs = [(key, decode_json(bytes(value))) for key, value in attributes.items()]
         facts = self._resources[data] = self._spans.builder.resource(pairs)
         return facts
+
+
+def _is_printed(row: PrintedSpan) -> bool:
+    """Say whether an object is a span, and not other output of the program."""
+    return row.context is not None or row.start_time is not None or row.parent_id is not None
+
+
+def _is_usual(row: PrintedSpan) -> bool:
+    if row.attributes is ABSENT or memoryview(row.attributes)[0] != OPENING:
+        return False
+    return row.context is not None or _is_printed(row)
+
+
+@lru_cache(maxsize=64)
+def _is_error(status: str | None) -> bool:
+    return (status or "").upper().endswith("ERROR")
+
+
+def _ids(texts: Sequence[str], width: int) -> tuple[list[str], bool]:
+    """Ids of so many bytes, without their ``0x``; and whether none of them is odd."""
+    found = [text[2:] if text[:2] == "0x" else text for text in texts]
+    joined = "".join(found)
+    if set(map(len, found)) != {2 * width} or joined != joined.lower():
+        return [hex_id(text, width) for text in found], False
+    try:
+        is_hex = len(bytes.fromhex(joined)) == width * len(found)
+    except ValueError:
+        is_hex = False
+    return found, is_hex and "0" * 2 * width not in found
 
 
 def _is_span(value: Any) -> bool:

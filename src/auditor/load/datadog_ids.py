@@ -14,6 +14,8 @@ ROOTS = frozenset({"", "0", "undefined", "null", "None"})
 
 def trace_hex(value: Id, high: str = NO_HALF) -> str:
     """A trace id as 32 hex digits: ``high`` is the upper half of one of 64 bits; empty when it cannot be read."""
+    if type(value) is int and 0 <= value <= _LOW:
+        return f"{high}{value:016x}"
     number = _number(value)
     if number is None:
         text = canonical_id(value, 16) or ""

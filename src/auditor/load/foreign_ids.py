@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
+
+from auditor.load.builder import text_of
 
 TRACE_BYTES = 16
 SPAN_BYTES = 8
@@ -22,8 +25,20 @@ class KnownIds(dict[str, str]):
         """Work it out."""
         if len(self) >= CACHED_IDS:
             self.clear()
-        found = self[text] = id_of(text, self._width)
+        found = self[text] = id_of(text_of(text), self._width)
         return found
+
+    def column(self, texts: Sequence[str | None]) -> list[str]:
+        """Ids of several texts, empty for none; at least cost where all are hex of the width already."""
+        known = [text for text in texts if text]
+        joined = "".join(known)
+        try:
+            is_hex = set(map(len, known)) <= {2 * self._width} and len(bytes.fromhex(joined)) * 2 == len(joined)
+        except ValueError:
+            is_hex = False
+        if is_hex and joined == joined.lower() and "0" * 2 * self._width not in known:
+            return [text or "" for text in texts]
+        return [self[text] if text else "" for text in texts]
 
 
 def id_of(text: str, width: int) -> str:
@@ -42,6 +57,8 @@ def id_of(text: str, width: int) -> str:
 
 def own_hex(text: str, width: int) -> str:
     """An id that is hex of ``width`` bytes already, or a UUID of 16, as hex; empty for anything else."""
+    if not 0 <= len(text) - 2 * width <= _DASHES:
+        return ""
     lowered = text.lower()
     if len(lowered) == 2 * width + _DASHES:
         lowered = lowered.replace("-", "")

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from auditor.errors import InputError
 from auditor.load.builder import BatchBuilder
 from auditor.load.clickhouse import ClickHouseReader, is_clickhouse
+from auditor.load.clickhouse_parquet import ClickHouseParquetReader
 from auditor.load.console import (
     ConsoleReader,
     is_console,
@@ -64,6 +65,14 @@ class LinesReader(Reader, Protocol):
 
     def read_lines(self, lines: Lines) -> Collection[int]:
         """Read lines; says by number, in order, which of them are for ``read``."""
+
+
+@runtime_checkable
+class PrintedReader(Reader, Protocol):
+    """Reads many objects at once that are printed over many lines each."""
+
+    def read_printed(self, lines: Lines) -> Collection[int]:
+        """Read objects; says by number, in order, which of them are for ``read``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +195,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "duckdb",
         _never,
-        ClickHouseReader,
+        ClickHouseParquetReader,
         is_framed_as=is_duckdb,
         records=duckdb_records,
         title="The table otel_traces, or one like it, in a DuckDB database: duckdb:///file.db?table=otel_traces",

@@ -6,11 +6,16 @@ their values are asked for depends on nothing else, so that a row costs one look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Generic, TypeVar
 
 import msgspec
+
+from auditor.load.builder import PRESENCE_BELOW
+from auditor.load.plain_values import READ_AT_ONCE
+from auditor.model.lexicon import RANKS, Lexicon
 
 CACHED_SETS = 1 << 13
 CACHED_KEYS = 256
@@ -33,6 +38,35 @@ class KeySets(dict[tuple[str, ...], T], Generic[T]):
         if len(self) < CACHED_SETS and len(keys) <= CACHED_KEYS:
             self[keys] = found
         return found
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Asked:
+    """What is asked for of the attribute objects that have the same keys; each is like itself only."""
+
+    keys: tuple[str, ...]
+    """All that are asked for."""
+    deciding_keys: tuple[str, ...]
+    """Those of which the value matters, and not only that they are there."""
+    deciding: Picked
+    """Takes their values."""
+    repeats: bool
+    """None of them is an id or a count, so that there are few different objects."""
+
+
+def asked_of(
+    keys: Sequence[str], uses: Mapping[str, bool], lexicon: Lexicon, ignored: Container[str] = frozenset()
+) -> Asked:
+    """Work out what is asked for, by ``Uses``; ``ignored`` keys are no attributes."""
+    wanted = tuple(key for key in keys if uses[key] and key not in ignored)
+    codes = [lexicon.span_codes.get(key) for key in wanted]
+    deciding = tuple(key for key, code in zip(wanted, codes, strict=True) if code is None or code >= PRESENCE_BELOW)
+    return Asked(
+        wanted,
+        deciding,
+        picks(deciding),
+        all(code is None or code // RANKS not in READ_AT_ONCE for code in codes),
+    )
 
 
 def picks(keys: Sequence[str]) -> Picked:

@@ -11,7 +11,7 @@ not fit: it is for the plain decoder, and what keys it has are learned from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import GenericAlias
 from typing import Annotated, Any, Union
 
@@ -43,8 +43,24 @@ class KnownCount(PlainValue, gc=False, frozen=True, forbid_unknown_fields=True, 
 class LearnedKeys:
     """Decodes requests and spans whose attribute keys have all been seen."""
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(
+        self,
+        lexicon: Lexicon,
+        *,
+        span: type[msgspec.Struct] = Span,
+        attributes: str = "attributes",
+        fields: Callable[[str], list[Any]] | None = None,
+        request: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """For a format like OTLP: ``span`` has the list ``attributes``, ``request`` makes the type of a record.
+
+        ``fields`` tells by its key what else there is of an attribute, ``request`` is given the type of a span.
+        """
         self._lexicon = lexicon
+        self._base = span
+        self._attributes = attributes
+        self._fields = fields or self._otlp_fields
+        self._request_of = request or _request_of
         self._types: dict[str, Any] = {}
         self._unused = 0
         self._waited = 0
@@ -53,18 +69,18 @@ class LearnedKeys:
         self._request: msgspec.json.Decoder[Any] | None = None
         self._span: msgspec.json.Decoder[Any] | None = None
 
-    def request(self, record: bytes | memoryview) -> Request | None:
+    def request(self, record: bytes | memoryview | msgspec.Raw) -> Any:
         """Decode a request; ``None`` when it does not fit. Raises ``msgspec.DecodeError`` when it is not JSON."""
         if self._request is None:
             return None
         try:
-            request: Request = self._request.decode(record)
+            request = self._request.decode(record)
         except msgspec.ValidationError:
             return None
         self._misfits -= self._misfits > 0
         return request
 
-    def spans(self, raws: Iterable[msgspec.Raw]) -> list[Span] | None:
+    def spans(self, raws: Iterable[msgspec.Raw]) -> list[Any] | None:
         """Decode spans; ``None`` when one of them does not fit."""
         if self._span is None:
             return None
@@ -76,11 +92,11 @@ class LearnedKeys:
         self._misfits -= self._misfits > 0
         return spans
 
-    def learn(self, spans: Iterable[Span]) -> None:
+    def learn(self, spans: Iterable[Any]) -> None:
         """Take over the keys of spans that did not fit."""
         known = self._types
         for span in spans:
-            for pair in span.attributes:
+            for pair in getattr(span, self._attributes) or ():
                 if pair.key not in known and len(known) < MAX_KEYS:
                     known[pair.key] = self._type(pair.key)
                     self._unused += 1
@@ -95,31 +111,41 @@ class LearnedKeys:
             self._waited += 1
 
     def _type(self, key: str) -> Any:
+        return msgspec.defstruct(
+            "Attribute", self._fields(key), tag_field="key", tag=key, namespace={"key": key}, gc=False
+        )
+
+    def _otlp_fields(self, key: str) -> list[Any]:
         code = self._lexicon.span_codes.get(key)
-        fields: list[Any] = []
         if code is None and is_technical(key):
-            pass
-        elif code is not None and code // RANKS in ID_FIELDS:
-            fields.append(("value", KnownValue, KnownValue()))
-        elif code is not None and code // RANKS in TOKEN_FIELDS:
-            fields.append(("value", KnownCount))
-        elif code is None or code >= PRESENCE_BELOW:
-            fields.append(("value", msgspec.Raw, ABSENT))
-        return msgspec.defstruct("Attribute", fields, tag_field="key", tag=key, namespace={"key": key}, gc=False)
+            return []
+        if code is not None and code // RANKS in ID_FIELDS:
+            return [("value", KnownValue, KnownValue())]
+        if code is not None and code // RANKS in TOKEN_FIELDS:
+            return [("value", KnownCount)]
+        if code is None or code >= PRESENCE_BELOW:
+            return [("value", msgspec.Raw, ABSENT)]
+        return []
 
     def _build(self) -> None:
         self._unused = self._waited = 0
         self._rebuilds += 1
         attribute: Any = Union[tuple(self._types.values())]  # noqa: UP007  # made at run time
-        span = _with(Span, "attributes", attribute)
-        scope = _with(ScopeSpans, "spans", span)
-        resource = _with(ResourceSpans, "scopeSpans", scope)
-        request = _with(Request, "resourceSpans", resource)
-        self._request = msgspec.json.Decoder(request, strict=False)
+        span = with_members(self._base, self._attributes, attribute)
+        self._request = msgspec.json.Decoder(self._request_of(span), strict=False)
         self._span = msgspec.json.Decoder(span, strict=False)
 
 
-def _with(base: type[msgspec.Struct], name: str, member: Any) -> Any:
+def _request_of(span: Any) -> Any:
+    return with_members(Request, "resourceSpans", resource_spans_of(span))
+
+
+def resource_spans_of(span: Any) -> Any:
+    """The type of ``ResourceSpans`` with such spans."""
+    return with_members(ResourceSpans, "scopeSpans", with_members(ScopeSpans, "spans", span))
+
+
+def with_members(base: type[msgspec.Struct], name: str, member: Any) -> Any:
     """Make a struct like ``base`` but for the members of one list."""
     kind, default = GenericAlias(list, (member,)), getattr(base(), name)
     return msgspec.defstruct(

@@ -7,9 +7,10 @@ becomes an attribute of its own, which is read with every span.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 import orjson
@@ -17,11 +18,17 @@ import orjson
 from auditor.load.key_sets import KeySets, Picked, picks
 from auditor.load.otlp_types import KeyValue
 from auditor.load.otlp_values import UNDECODABLE
-from auditor.load.plain_values import SHORT, is_short
+from auditor.load.plain_values import SHORT, is_short, raw_of
 from auditor.model.lexicon import Field, Lexicon
 
 IDS = frozenset({Field.USER, Field.SESSION, Field.WORKFLOW, Field.REQUEST_ID})
 TEXT = ord('"')
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+KNOWN_OBJECT = 4096
+"""Bytes of the longest object that is remembered."""
+KNOWN_OBJECTS = 16 << 20
+"""Bytes of all that are."""
+T = TypeVar("T")
 _NESTED_OR_NULL = frozenset(b"{[n")
 
 
@@ -82,6 +89,50 @@ class MetadataObjects:
         return Entries(
             [msgspec.json.encode(key) + b":" for key in kept], picks(kept), list(ids.values()), picks([*ids])
         )
+
+
+class KnownObjects(dict[bytes, T], Generic[T]):
+    """By the bytes of a JSON object, what was read from it: when it is asked for first.
+
+    Remembered is what ``repeats``: objects with ids in them are never the same again.
+    """
+
+    def __init__(self, read: Callable[[bytes], T], repeats: Callable[[T], bool]) -> None:
+        super().__init__()
+        self._read = read
+        self._repeats = repeats
+        self._bytes = 0
+
+    def __missing__(self, raw: bytes) -> T:
+        """Read it."""
+        found = self._read(raw)
+        if len(raw) <= KNOWN_OBJECT and self._repeats(found):
+            self._bytes += len(raw)
+            if self._bytes > KNOWN_OBJECTS:
+                self.clear()
+                self._bytes = len(raw)
+            self[raw] = found
+        return found
+
+
+def entries_of(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """The entries of a JSON object, or of a JSON text that is one; none for anything else."""
+    data = bytes(raw)
+    try:
+        if data[:1] == b'"':
+            data = orjson.loads(data).encode()
+        return _object.decode(data) if data[:1] == b"{" else {}
+    except UNDECODABLE:
+        return _mended(data)
+
+
+def _mended(data: bytes) -> dict[str, msgspec.Raw]:
+    """The entries of an object whose keys were cut inside a character."""
+    try:
+        value = json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return {}
+    return {key: raw_of(inner) for key, inner in value.items()} if isinstance(value, dict) else {}
 
 
 def _is_short(raw: bytes) -> bool:

@@ -10,18 +10,24 @@ Anthropic's input leaves cached tokens out, and total tells for the others. A tr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import orjson
 
-from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, text_of
+from auditor.load.builder import NO_PARENT, BatchBuilder, text_of
+from auditor.load.key_sets import KeySets, asked_of
 from auditor.load.moments import nanoseconds
-from auditor.load.otlp_types import Span, Status
+from auditor.load.otlp_spans import Group
+from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values, decode_json
 from auditor.load.plain_values import raw_of
 from auditor.load.span_writer import (
+    NOTHING,
+    PIECE,
+    SPLIT_ABOVE,
     SpanWriter,
     events_of,
     held,
@@ -35,6 +41,7 @@ _ERROR = Status(2)
 _OK = Status()
 SERVICE = "mlflow"
 """Service of a trace that names none."""
+SCOPE = "mlflow"
 _FROM_TRACE = ("mlflow.trace.user", "mlflow.trace.session")
 _USAGE = "mlflow.chat.tokenUsage"
 _TAG = "mlflow.traceTag."
@@ -89,6 +96,12 @@ class Spans(msgspec.Struct, gc=False):
     spans: list[msgspec.Raw] | None = None
 
 
+class WholeSpans(msgspec.Struct, gc=False):
+    """The spans of a trace, each of them read."""
+
+    spans: list[MlflowSpan] | None = None
+
+
 class Trace(msgspec.Struct, gc=False):
     """A trace; ``data`` may be JSON text."""
 
@@ -96,10 +109,20 @@ class Trace(msgspec.Struct, gc=False):
     data: msgspec.Raw = ABSENT
 
 
+class WholeTrace(msgspec.Struct, gc=False):
+    """A trace and all that is in it; ``data`` may be JSON text."""
+
+    info: Info | None = None
+    data: WholeSpans | str = ""
+
+
 Attributes = Mapping[str, msgspec.Raw]
 
+_NO_CONTEXT = Context()
 _trace = msgspec.json.Decoder(Trace)
 _spans = msgspec.json.Decoder(Spans)
+_whole_trace = msgspec.json.Decoder(WholeTrace)
+_whole_spans = msgspec.json.Decoder(WholeSpans)
 _text = msgspec.json.Decoder(str)
 _span = msgspec.json.Decoder(MlflowSpan)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -121,7 +144,9 @@ class MlflowReader:
     """Reads traces and lists of traces."""
 
     def __init__(self, builder: BatchBuilder) -> None:
-        self._spans = SpanWriter(builder, values=JSON_TEXTS)
+        self._spans = spans = SpanWriter(builder, values=JSON_TEXTS)
+        self._used = KeySets(lambda keys: asked_of(keys, spans.used, builder.lexicon))
+        self._told = KeySets(lambda keys: asked_of(keys, spans.told, builder.lexicon))
 
     def finish(self) -> None:
         """Take over the spans that wait for others."""
@@ -138,6 +163,19 @@ class MlflowReader:
                 self._read_trace(record, "trace")
 
     def _read_trace(self, raw: msgspec.Raw | bytes | memoryview, path: str) -> None:
+        if len(raw) <= SPLIT_ABOVE:
+            try:
+                trace = _whole_trace.decode(raw)
+                data = _whole_spans.decode(trace.data) if isinstance(trace.data, str) else trace.data
+            except msgspec.DecodeError:
+                pass
+            else:
+                self._spans.walk(self._walked(data.spans or (), trace.info or Info()))
+                return
+        self._read_in_pieces(raw, path)
+
+    def _read_in_pieces(self, raw: msgspec.Raw | bytes | memoryview, path: str) -> None:
+        """Read a trace that is large, or in which something is broken, span by span."""
         try:
             trace = _trace.decode(raw)
             is_text = bytes(memoryview(trace.data)[:1]) == b'"'
@@ -150,49 +188,68 @@ class MlflowReader:
                 raise
             self._spans.reject(f"{path}: its data is not JSON")
             return
-        info = trace.info or Info()
-        common, of_root = _own_attributes(info)
-        resource = self._spans.resource(("service.name", _service(info)))
-        for number, raw_span in enumerate(spans or ()):
+        self._spans.walk(self._walked(self._decoded(spans or (), path), trace.info or Info()))
+
+    def _decoded(self, raws: Iterable[msgspec.Raw], path: str) -> Iterator[MlflowSpan]:
+        for number, raw in enumerate(raws):
             try:
-                span = _span.decode(raw_span)
+                yield _span.decode(raw)
             except msgspec.ValidationError as error:
                 self._spans.reject(f"{path}.spans[{number}]: {plain_reason(error)}")
-                continue
-            self._add(span, info, resource, common, of_root)
 
-    def _add(
-        self, span: MlflowSpan, info: Info, resource: ResourceFacts, common: Attributes, of_root: Attributes
-    ) -> None:
-        context = span.context or Context()
-        trace = span.trace_id or context.trace_id or (info.trace_id or info.request_id or "").removeprefix("tr-")
-        parent = span.parent_span_id or span.parent_id
-        parent = hex_id(parent, 8) if parent else NO_PARENT
-        own = hex_id(span.span_id or context.span_id or "", 8)
-        given = _with_counts(span.attributes or {})
-        inherited = {**common, **of_root} if parent == NO_PARENT else common
-        attributes = self._spans.attributes({**inherited, **given} if inherited else given, own)
-        start = nanoseconds(_first(span.start_time_unix_nano, span.start_time), 1)
-        code = span.status.code if span.status else span.status_code
-        self._spans.add(
-            resource,
-            "mlflow",
-            Span(
-                traceId=hex_id(trace, 16),
-                spanId=own,
-                parentSpanId=parent,
-                name=span.name or "",
-                startTimeUnixNano=start,
-                endTimeUnixNano=nanoseconds(_first(span.end_time_unix_nano, span.end_time), 1) if start else 0,
-                attributes=attributes,
-                events=events_of(span.events),
-                links=_links_of(span.links),
-                status=_ERROR if code == _ERROR.code or str(code).upper().endswith("ERROR") else _OK,
-            ),
-        )
+    def _walked(self, spans: Iterable[MlflowSpan], info: Info) -> Iterator[Group]:
+        """Spans whose meaning is not known; the others become rows."""
+        common, of_root = _own_attributes(info)
+        resource = self._spans.resource(("service.name", _service(info)))
+        meanings = self._spans.meanings
+        traces: dict[str, str] = {}
+        for number, span in enumerate(spans, 1):
+            if number % PIECE == 0:
+                self._spans.pause()
+            context = span.context or _NO_CONTEXT
+            trace = span.trace_id or context.trace_id or (info.trace_id or info.request_id or "").removeprefix("tr-")
+            trace = traces.get(trace) or traces.setdefault(trace, hex_id(trace, 16))
+            own = hex_id(span.span_id or context.span_id or "", 8)
+            parent = span.parent_span_id or span.parent_id
+            parent = hex_id(parent, 8) if parent else NO_PARENT
+            given: Attributes = span.attributes or {}
+            if _USAGE in given:
+                given = _with_counts(given)
+            if of_root and parent == NO_PARENT:
+                given = {**common, **of_root, **given}
+            elif common:
+                given = {**common, **given}
+            is_used = self._spans.uses(own) is self._spans.used
+            keys = (self._used if is_used else self._told)[tuple(given)]
+            start, end = span.start_time_unix_nano, span.end_time_unix_nano
+            start_ns = nanoseconds(span.start_time if start is None else start, 1)
+            end_ns = nanoseconds(span.end_time if end is None else end, 1) if start_ns else 0
+            has_failed = _is_error(span.status.code if span.status else span.status_code)
+            events = events_of(span.events) if len(span.events) > NOTHING else ABSENT
+            links = _links_of(span.links) if len(span.links) > NOTHING else ABSENT
+            asked = None
+            if keys.repeats and is_used and events is ABSENT and links is ABSENT:
+                asked = keys, id(resource), has_failed, b"\n".join(keys.deciding(given))
+                if meanings.add_known(asked, trace, own, parent, start_ns, end_ns):
+                    continue
+            found = Span(
+                trace,
+                own,
+                parent,
+                0,
+                span.name or "",
+                0,
+                start_ns,
+                end_ns,
+                [KeyValue(key, given[key]) for key in keys.keys],
+                events,
+                links,
+                _ERROR if has_failed else _OK,
+            )
+            yield from meanings.learned(asked, resource, SCOPE, found)
 
 
-def _with_counts(attributes: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+def _with_counts(attributes: Attributes) -> Attributes:
     """Give each count of the usage object an attribute of its own, unless it is Anthropic's object."""
     if _USAGE not in attributes:
         return attributes
@@ -204,8 +261,9 @@ def _with_counts(attributes: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
     return {**{key: value for key, value in attributes.items() if key != _USAGE}, **counts}
 
 
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
+@lru_cache(maxsize=1 << 6)
+def _is_error(code: str | int | None) -> bool:
+    return code == _ERROR.code or str(code).upper().endswith("ERROR")
 
 
 def _metadata(info: Info) -> dict[str, Any]:
@@ -236,7 +294,7 @@ def _own_attributes(info: Info) -> tuple[Attributes, Attributes]:
 
 
 def _links_of(raw: msgspec.Raw) -> msgspec.Raw:
-    value = decode_json(bytes(raw)) if len(raw) > len(b"[]") else None
+    value = decode_json(bytes(raw))
     links = [
         {
             "traceId": str(link.get("trace_id", "")).removeprefix("tr-"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
-from auditor.load.builder import BatchBuilder, ResourceFacts
+from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts
 from auditor.load.meanings import Meanings
 from auditor.load.otlp_logs import OtlpReader
 from auditor.load.otlp_spans import Group, SpanReader
@@ -26,6 +26,7 @@ from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT
 from auditor.load.otlp_wire import (
     ATTRIBUTE,
+    KEY,
     LONG,
     STARTS,
     WireError,
@@ -37,7 +38,7 @@ from auditor.load.otlp_wire import (
     spans_of,
 )
 from auditor.load.plain_values import READ_AT_ONCE, is_short, plain_of, raw_of
-from auditor.load.proto_values import PROTO_VALUES, decode_proto, python_of
+from auditor.load.proto_values import PROTO_VALUES, decode_proto, plain_at, python_of
 from auditor.load.sources import ZSTD, BrokenFrameError, Opened, Record
 from auditor.load.span_writer import Uses
 from auditor.model.lexicon import RANKS
@@ -62,6 +63,9 @@ CACHED_UNUSED = 1 << 15
 CACHED_ATTRIBUTE = 96
 """Bytes of the longest attribute that is worth remembering."""
 CACHED_STATUSES = 256
+CACHED_BODIES = 1 << 13
+LONGEST_BODY = 1 << 8
+"""Bytes of the longest body that is looked up as a whole."""
 DAMAGED = "not OTLP protobuf, or damaged"
 MAX_TIME = 1 << 63
 TRACE_ID_BYTES = 16
@@ -205,6 +209,11 @@ class Key(NamedTuple):
 _UNSEEN = KeyValue()
 
 
+Body = tuple[Hashable, int, bool, list[KeyValue], msgspec.Raw, msgspec.Raw]
+"""A span behind its times: what its meaning depends on besides resource, scope and kind (``None`` where that is not
+worth remembering), flags, failure, attributes, events and links."""
+
+
 class OtlpProtoReader:
     """Reads single ``ResourceSpans`` messages."""
 
@@ -225,6 +234,10 @@ class OtlpProtoReader:
         self._resources: dict[bytes, ResourceFacts] = {}
         self._scopes: dict[bytes, str] = {}
         self._statuses: dict[bytes, bool] = {}
+        self._bodies: dict[bytes, Body] = {}
+        """By all bytes behind the times of a span: many come again whole."""
+        self._bodies_again = 0
+        self._longest_body = LONGEST_BODY
         self._keys: dict[bytes, Key] = {}
         self._attributes: dict[bytes, KeyValue | None] = {}
         """Attributes as they stand on the wire; ``None`` for one that nobody asks for."""
@@ -293,44 +306,76 @@ class OtlpProtoReader:
         self, data: bytes, located: Iterable[tuple[ResourceFacts, Iterable[tuple[str, Iterable[tuple[int, int]]]]]]
     ) -> Iterator[Group]:
         """Spans whose meaning is not known; the others become rows. Between pieces a full builder is emptied."""
-        builder, meanings, ids, odd = self._builder, self._meanings, self._builder.span_hex, self._odd
+        builder, meanings, odd = self._builder, self._meanings, self._odd
+        bodies = self._bodies
         number = 0
         for resource, scopes in located:
             for scope, places in scopes:
                 for start, end in places:
                     number += 1
                     if number % PIECE == 0:
+                        builder.pack_if_due()
                         builder.flush_if_full()
                     raw = data[start:end]
                     try:
-                        says, span = self._span(raw)
+                        trace, own, parent, raw_name, kind, start_ns, end_ns, at = head_of(raw)
+                        name = raw_name.decode()
+                        whole = b""
+                        if own > builder.sample_mark and end - start - at <= self._longest_body:
+                            whole = raw[at:]
+                        body = bodies.get(whole)
+                        if body is None:
+                            body = self._body(raw, at, own)
+                            if whole and body[0] is not None:
+                                self._remember(whole, body)
+                        else:
+                            self._bodies_again += 1
+                        says, flags, failed, attributes, events, links = body
                     except odd:
                         yield resource, scope, self._converted(self._odd_span(raw))
                         continue
-                    if says is None:
+                    if start_ns >= MAX_TIME:
+                        start_ns = 0
+                    if end_ns >= MAX_TIME:
+                        end_ns = 0
+                    asked = None
+                    if says is not None:
+                        asked = id(resource), scope, kind, says
+                        if meanings.add_known(asked, trace, own, parent or NO_PARENT, start_ns, end_ns):
+                            continue
+                    span = Span(
+                        trace,
+                        own,
+                        parent,
+                        flags,
+                        name,
+                        kind,
+                        start_ns,
+                        end_ns,
+                        attributes,
+                        events,
+                        links,
+                        _STATUS[failed],
+                    )
+                    if asked is None:
                         yield resource, scope, (span,)
-                        continue
-                    asked = id(resource), scope, says
-                    meaning = meanings.of(asked)
-                    if meaning is not None:
-                        meanings.add_row(
-                            meaning,
-                            (span.traceId, span.spanId, span.parentSpanId),
-                            span.startTimeUnixNano,
-                            span.endTimeUnixNano,
-                        )
-                        continue
-                    rows, behind = len(ids), meanings.behind()
-                    yield resource, scope, (span,)
-                    if len(ids) > rows:
-                        meanings.learn(asked, resource, behind)
+                    else:
+                        yield from meanings.learned(asked, resource, scope, span)
 
-    def _span(self, raw: bytes) -> tuple[Hashable, Span]:
-        """A span, and what its meaning depends on; ``None`` where that is not worth remembering.
+    def _remember(self, whole: bytes, body: Body) -> None:
+        """Remember a body; no more where few come again: an attribute is always different then."""
+        if len(self._bodies) >= CACHED_BODIES:
+            if self._bodies_again < CACHED_BODIES // 4:
+                self._longest_body = -1
+            self._bodies_again = 0
+            self._bodies.clear()
+        self._bodies[whole] = body
+
+    def _body(self, raw: bytes, at: int, own: str) -> Body:
+        """The span with the id ``own`` from its attributes on.
 
         Raises what is in ``ODD``, or the library's error. This is what reading protobuf costs.
         """
-        trace, own, parent, name, kind, start_ns, end_ns, at = head_of(raw)
         is_told = own <= self._builder.sample_mark
         known = self._told_attributes if is_told else self._attributes
         attributes = []
@@ -360,20 +405,8 @@ class OtlpProtoReader:
                 links = _links(map(self._proto_span.Link.FromString, raw_links))
                 is_repeated = False
         # What is remembered of attributes is never let go, so that none gets the number of another.
-        return (kind, flags, failed, *map(id, attributes)) if is_repeated else None, Span(
-            trace,
-            own,
-            parent,
-            flags,
-            name.decode(),
-            kind,
-            start_ns if start_ns < MAX_TIME else 0,
-            end_ns if end_ns < MAX_TIME else 0,
-            attributes,
-            events,
-            links,
-            _STATUS[failed],
-        )
+        says = (flags, failed, *map(id, attributes)) if is_repeated else None
+        return says, flags, failed, attributes, events, links
 
     def _key(self, raw: bytes) -> Key:
         text = raw.decode()
@@ -386,12 +419,18 @@ class OtlpProtoReader:
 
     def _attribute(self, pair: bytes, known: dict[bytes, KeyValue | None], *, is_told: bool) -> KeyValue | None:
         """An attribute; ``None`` for one that nobody asks for. Those that may come again are remembered."""
+        end = 2 + pair[1]
+        key = self._keys.get(pair[2:end])
+        if key is not None and not key.repeats and pair[0] == KEY and pair[1] < LONG:
+            # Of ids and counts the value is always read.
+            plain_value = plain_at(pair, end)
+            if plain_value is not None:
+                return KeyValue(key.text, cast("msgspec.Raw", plain_value))
         raw, value = pair_of(pair)
-        key = self._keys.get(raw) or self._key(raw)
+        key = key or self._key(raw)
         found = None
         if key.is_known:
             plain_value = None if key.repeats else plain_of(decode_proto(value))
-            # Of ids and counts the value is always read.
             found = KeyValue(key.text, cast("msgspec.Raw", plain_value or msgspec.Raw(value or _NO_VALUE)))
         elif key.is_told if is_told else key.is_used:
             plain = python_of(self._proto_pair.FromString(pair).value)

@@ -20,6 +20,7 @@ import orjson
 from auditor.load.builder import (
     CALL_FROM,
     MAX_SAMPLED_TEXT,
+    NO_COUNTS,
     NO_PARENT,
     BatchBuilder,
     Hit,
@@ -47,7 +48,7 @@ from auditor.load.plans import (
 )
 from auditor.model.apis import ApiCall
 from auditor.model.lexicon import Field, is_technical
-from auditor.model.spans import NO_COUNT, TOKEN_COLUMNS
+from auditor.model.spans import NO_COUNT
 
 CACHED_VALUE = 96
 """Longest raw value that is worth remembering."""
@@ -75,7 +76,6 @@ IS_REMOTE = 0x200
 REMOTE_FLAGS = HAS_REMOTE | IS_REMOTE
 STATUS_ERROR = 2
 FAILED, HAS_EVENTS, HAS_CHUNKS = 1, 2, 4
-NO_COUNTS = (NO_COUNT,) * len(TOKEN_COLUMNS)
 
 Group = tuple[ResourceFacts, str, Iterable[Span]]
 """Spans of one resource and one scope."""
@@ -139,6 +139,7 @@ class SpanReader:
         self._builder = builder
         self._decode = values.decode
         self._scalars = values.scalars
+        self._read_counts = values.counts
         self._fast = fast
         self._resources: dict[bytes, ResourceFacts] = {}
         self._plans: dict[tuple[str, ...], Plan] = {}
@@ -419,6 +420,8 @@ class SpanReader:
         if learned:
             # The decoder has seen to it that they are counts.
             counts: list[int] = [value.intValue for value in values]
+        elif self._read_counts is not None and (whole := self._read_counts(values)) is not None:
+            counts = whole
         else:
             plain = self._scalars(values) or ()
             found = [count_of(value.intValue if value.stringValue is None else value.stringValue) for value in plain]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
+
+from auditor.model.spans import MAX_COUNT
 
 ABSENT = msgspec.Raw(b"")
 UNREADABLE = math.inf
@@ -41,6 +43,7 @@ _plain_values = msgspec.json.Decoder(list[PlainValue], strict=False)
 
 
 _json_scalars = msgspec.json.Decoder(list[str | int])
+_counts = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]], strict=False)
 
 
 class Values(NamedTuple):
@@ -50,6 +53,8 @@ class Values(NamedTuple):
     """One value: text, number, bool, list, dict, or ``None`` when it is empty or odd; never raises."""
     scalars: Callable[[Iterable[msgspec.Raw]], list[PlainValue] | None]
     """Several values that should be texts or whole numbers; ``None`` when one of them is neither."""
+    counts: Callable[[Iterable[msgspec.Raw]], list[int] | None] | None = None
+    """Several values that should be counts, as ``count_of`` reads them; ``None`` when that takes a closer look."""
 
 
 def decode_plain_values(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
@@ -147,7 +152,15 @@ def decode_json_scalars(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
     return [PlainValue(entry) if isinstance(entry, str) else PlainValue(None, entry) for entry in values]
 
 
+def decode_counts(raws: Iterable[msgspec.Raw]) -> list[int] | None:
+    """Decode several values that should be counts, quoted or not; ``None`` when that takes a closer look."""
+    try:
+        return _counts.decode(b"[" + b",".join(raws) + b"]")
+    except UNDECODABLE:
+        return None
+
+
 OTLP_VALUES = Values(decode_value, decode_plain_values)
 """``{"stringValue": "acme"}``"""
-JSON_VALUES = Values(decode_json, decode_json_scalars)
+JSON_VALUES = Values(decode_json, decode_json_scalars, decode_counts)
 """``"acme"``"""

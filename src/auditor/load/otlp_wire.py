@@ -12,18 +12,23 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-TRACE_ID, SPAN_ID = b"\x0a\x10", b"\x12\x08"
-"""Tags of the ids, with the lengths that they have to have."""
+_TRACE_ID, _SPAN_ID, _PARENT_ID = 0x100A, 0x0812, 0x0822
+"""Tags of the ids, with the lengths that they have to have, as two bytes little-endian."""
+AFTER_IDS = 28
+"""Bytes of a span before what comes behind its own two ids."""
 _STATE, _PARENT, _NAME, _KIND, _START, _END = 0x1A, 0x22, 0x2A, 0x30, 0x39, 0x41
 ATTRIBUTE, _EVENT, _LINK, _STATUS = 0x4A, 0x5A, 0x6A, 0x7A
 _DROPPED = frozenset(b"\x50\x60\x70")
 """Tags of what was dropped: numbers of attributes, events and links."""
 _FLAGS = b"\x85\x01"
 _FIRST, _SECOND, _THIRD = 0x0A, 0x12, 0x1A
+KEY, VALUE = _FIRST, _SECOND
+"""Tags of the two fields of an attribute."""
 LONG = 0x80
 """A byte of a number from which on another follows."""
 _VARINT_BYTES = 10
-_times = struct.Struct("<xQxQ")
+_ids = struct.Struct("<H16sH8sH8s")
+_times = struct.Struct("<BQBQ")
 _flags = struct.Struct("<I")
 NO_TIMES = (0, 0)
 
@@ -114,24 +119,30 @@ def head_of(span: bytes) -> Head:
 
     Raises ``WireError``, ``IndexError`` or ``struct.error`` for another spelling.
     """
-    if span[:2] != TRACE_ID or span[18:20] != SPAN_ID:
+    first, trace, second, own, third, eight = _ids.unpack_from(span)
+    if first != _TRACE_ID or second != _SPAN_ID:
         raise WireError("not the ids of a span")
     parent = ""
     kind = 0
     name = b""
-    at = 28
-    tag = span[at]
-    if tag == _STATE:
-        size, at = number_at(span, at + 1)
-        at += size
+    if third == _PARENT_ID:
+        parent = eight.hex()
+        at = _ids.size
         tag = span[at]
-    if tag == _PARENT:
-        if span[at + 1] not in (0, 8):
-            raise WireError("not the id of a parent")
-        stop = at + 2 + span[at + 1]
-        parent = span[at + 2 : stop].hex()
-        at = stop
+    else:
+        at = AFTER_IDS
         tag = span[at]
+        if tag == _STATE:
+            size, at = number_at(span, at + 1)
+            at += size
+            tag = span[at]
+        if tag == _PARENT:
+            if span[at + 1] not in (0, 8):
+                raise WireError("not the id of a parent")
+            stop = at + 2 + span[at + 1]
+            parent = span[at + 2 : stop].hex()
+            at = stop
+            tag = span[at]
     if tag == _NAME:
         size = span[at + 1]
         at += 2
@@ -145,11 +156,10 @@ def head_of(span: bytes) -> Head:
         if kind >= LONG:
             raise WireError("not a kind")
         at += 2
-        tag = span[at]
-    if tag != _START or span[at + 9] != _END:
+    tag, start_ns, end_tag, end_ns = _times.unpack_from(span, at)
+    if tag != _START or end_tag != _END:
         raise WireError("not both times of a span")
-    start_ns, end_ns = _times.unpack_from(span, at)
-    return span[2:18].hex(), span[20:28].hex(), parent, name, kind, start_ns, end_ns, at + 18
+    return trace.hex(), own.hex(), parent, name, kind, start_ns, end_ns, at + _times.size
 
 
 class Rest(NamedTuple):

@@ -15,13 +15,16 @@ import msgspec
 
 from auditor.errors import InputError
 from auditor.load.sources import BrokenFrameError, Opened, Record, extra
+from auditor.model.spans import I64
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MAGIC = b"PAR1"
-PIECE = 1024
-"""Rows of a record."""
+PIECE = 4096
+"""Most rows of a record."""
+PIECE_BYTES = 1 << 25
+"""About the most bytes of a record: attributes may hold whole prompts."""
 MAX_BUFFERED = 1 << 30
 """Bytes of a file that has to be held whole, because it comes compressed or through a pipe."""
 
@@ -101,7 +104,9 @@ def pieces(opened: Opened, file: Any, columns: Sequence[str]) -> Iterator[Record
     row = 1
     try:
         for group in range(file.num_row_groups):
-            for batch in file.iter_batches(batch_size=PIECE, row_groups=[group], columns=list(columns)):
+            facts = file.metadata.row_group(group)
+            size = max(1, min(PIECE, PIECE_BYTES * facts.num_rows // max(facts.total_byte_size, 1)))
+            for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns)):
                 opened.line = row
                 yield record_of(batch), row, 0
                 row += batch.num_rows
@@ -118,14 +123,14 @@ def is_deep(kind: pa.DataType) -> bool:
     return bool(pa.types.is_nested(kind.value_type))
 
 
-def record_of(batch: pa.RecordBatch) -> bytes:
+def record_of(batch: pa.RecordBatch) -> memoryview:
     """A piece of rows as a record."""
     import pyarrow as pa  # noqa: PLC0415  # an extra, there when rows are
 
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
-    return sink.getvalue()
+    return memoryview(sink.getvalue())
 
 
 def batch_of(record: bytes | memoryview) -> pa.RecordBatch:
@@ -155,7 +160,11 @@ def plain_column(column: pa.Array) -> list[Any]:
         kind = column.type
     if pa.types.is_timestamp(kind):
         column = nanoseconds(column).cast(pa.timestamp("ns")).cast(pa.string())
-    values: list[Any] = column.to_pylist(maps_as_pydicts="lossy")
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # The same, sooner.
+        values: list[Any] = column.to_numpy(zero_copy_only=False).tolist()
+    else:
+        values = column.to_pylist(maps_as_pydicts="lossy")
     return values
 
 
@@ -165,6 +174,13 @@ def nanoseconds(column: pa.Array) -> pa.Array:
 
     zone = column.type.tz
     return column.cast(pa.timestamp("ns", tz=zone), safe=False).cast(pa.int64())
+
+
+def positions(rows: I64) -> pa.Array:
+    """Numbers of rows as Arrow takes them; made from numpy's otherwise, they would bring pandas in."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
 
 
 def as_json(value: Any) -> bytes:

@@ -139,7 +139,7 @@ def columns_read(schema: pa.Schema, keys: Collection[str], source: str) -> list[
 def table_records(batch: pa.RecordBatch) -> Iterator[Record]:
     """Cut rows that something else has read into records, as ``parquet_records`` makes them, without places."""
     for start in range(0, batch.num_rows, PIECE):
-        yield record_of(batch.slice(start, PIECE)), 0, 0
+        yield bytes(record_of(batch.slice(start, PIECE))), 0, 0
 
 
 def _may_tell(key: str, kind: pa.DataType) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 from auditor.errors import InputError
 from auditor.load.builder import BatchBuilder
-from auditor.load.formats import Format, LinesReader, Reader
+from auditor.load.formats import Format, LinesReader, PrintedReader, Reader
 from auditor.load.reading import read_record
 from auditor.load.recognition import format_named, framed, recognise
 from auditor.load.sources import (
@@ -246,7 +246,7 @@ class PartReader:
                 if progress is not None:
                     progress(max(opened.bytes_read - part.start, 0), builder.spans_done)
 
-            opened.take_lines = _lines_taker(reader, heard)
+            _let_take(opened, reader, heard)
             try:
                 for record in form.records(opened) if form else opened.records():
                     if (form is None or record[2] < part.first) and is_empty(record[0]):
@@ -254,7 +254,7 @@ class PartReader:
                     if reader is None:
                         form, recognition = (form, recognition) if form else recognise(record, source, self._mappings)
                         reader = form.reader(builder)
-                        opened.take_lines = _lines_taker(reader, heard)
+                        _let_take(opened, reader, heard)
                     read_record(reader, builder, record)
                     builder.flush_if_full()
                     if not builder.next_row:
@@ -311,18 +311,21 @@ def read_part(
     return PartReader(lexicon, explain_trace=explain_trace, mappings=mappings).read(part, take, progress)
 
 
-def _lines_taker(reader: Reader | None, heard: Callable[[], None]) -> TakeLines | None:
-    """What reads many lines at once, for a reader that can; ``heard`` is called each time."""
-    if not isinstance(reader, LinesReader) or not reader.takes_lines:
-        return None
-    read_lines = reader.read_lines
+def _let_take(opened: Opened, reader: Reader | None, heard: Callable[[], None]) -> None:
+    """Have many lines read at once, where the reader can; ``heard`` is called each time."""
 
-    def take(lines: Lines) -> Collection[int]:
-        refused = read_lines(lines)
-        heard()
-        return refused
+    def taker(read: TakeLines) -> TakeLines:
+        def take(lines: Lines) -> Collection[int]:
+            refused = read(lines)
+            heard()
+            return refused
 
-    return take
+        return take
+
+    if isinstance(reader, LinesReader) and reader.takes_lines:
+        opened.take_lines = taker(reader.read_lines)
+    if isinstance(reader, PrintedReader):
+        opened.take_printed = taker(reader.read_printed)
 
 
 class _Taken:

@@ -10,7 +10,7 @@ Resources are not exported.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -18,12 +18,12 @@ import msgspec
 import orjson
 
 from auditor.load.builder import BatchBuilder, text_of
-from auditor.load.key_sets import KeySets, Picked, picks
-from auditor.load.moments import MICROSECOND, MILLISECOND, iso_nanoseconds, nanoseconds
+from auditor.load.key_sets import KeySets, Picked, asked_of, picks
+from auditor.load.moments import MICROSECOND, MILLISECOND, iso_columns, iso_nanoseconds, nanoseconds
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, Values
 from auditor.load.plain_values import raw_of
-from auditor.load.row_lines import take_rows
+from auditor.load.row_lines import rows_of
 from auditor.load.sources import Lines
 from auditor.load.span_writer import NOTHING, SpanWriter, held, opens_list, plain_reason
 from auditor.load.text_values import TEXT_VALUES
@@ -40,9 +40,10 @@ LAST_MICROSECOND = 10**17
 NO_TRACE_ID = "a row without context.trace_id"
 NO_SPAN_ID = "a row without context.span_id: it is the dataframe's index, export it with reset_index()"
 
-OF_THE_SPAN = (
-    "context.trace_id", "context.span_id", "parent_id", "name", "start_time", "end_time", "status_code", "span_kind"
-)  # fmt: skip
+OWN = ("context.trace_id", "context.span_id", "parent_id", "start_time", "end_time")
+"""Columns that are different in every row."""
+REST = ("name", "status_code", "span_kind")
+OF_THE_SPAN = (*OWN, *REST)
 """Columns of every row besides attributes and events."""
 EVENTS = "events"
 QUOTED = b'"\\"'
@@ -51,10 +52,13 @@ FAILED = "ERROR"
 NO_KIND = ("", "UNKNOWN")
 
 _Moment = str | int | float | None
-_Own = tuple[str, str, str | None, str | None, _Moment, _Moment, str | None, str | None]
+_Own = tuple[str, str, str | None, _Moment, _Moment]
+_Rest = tuple[str | None, str | None, str | None]
 _row = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _rows = msgspec.json.Decoder(list[msgspec.Raw])
 _own = msgspec.json.Decoder(_Own)
+_owns = msgspec.json.Decoder(list[_Own])
+_rest = msgspec.json.Decoder(_Rest)
 _null = msgspec.Raw(b"null")
 _nulls = dict.fromkeys((*OF_THE_SPAN, EVENTS), _null)
 
@@ -80,8 +84,12 @@ def _is_answered_span(value: Any) -> bool:
 class Wanted(NamedTuple):
     """Attributes that are asked for."""
 
-    keys: list[str]
+    keys: tuple[str, ...]
     values: Picked
+    deciding: Picked
+    """Takes those that matter, and not only that they are there, behind state and kind of the span."""
+    repeats: bool
+    """None of them is an id or a count."""
     has_unknown: bool
     """Some are in no vocabulary: their lists mean nothing."""
 
@@ -99,6 +107,9 @@ class Columns(NamedTuple):
     """The same for spans of the sample for unknown keys."""
     has_kind: bool
     """The kind of the span is an attribute too."""
+
+
+Usual = tuple[Mapping[str, msgspec.Raw], Columns, bytes]
 
 
 class PhoenixReader:
@@ -164,33 +175,71 @@ class PhoenixReader:
 
     def read_lines(self, lines: Lines) -> Collection[int]:
         """Read lines of one row each; says by number which of them take a closer look."""
-        return take_rows(lines, _row, self._is_added, self.writer)
+        rows = [None if row is None else self._usual(row) for row in rows_of(lines, _row)]
+        owns = _owns_of([_NOTHING_OWN if row is None else row[2] for row in rows])
+        starts, ends = iso_columns([own[_START] for own in owns], [own[_END] for own in owns])
+        refused = []
+        begin = 0
+        for number, (row, own, start_ns, end_ns, end) in enumerate(
+            zip(rows, owns, starts, ends, lines.ends, strict=True)
+        ):
+            line, byte = lines.line + number, lines.byte + begin
+            if row is None or not self._is_taken(row, own, start_ns, end_ns, end - begin, line, byte):
+                refused.append(number)
+            begin = end
+        # The lines are there no longer than this.
+        self.writer.end()
+        return refused
 
     def _is_added(self, row: Mapping[str, msgspec.Raw], size: int, line: int, byte: int) -> bool:
         """Take over a row of texts, numbers and lists, from a record of so many bytes; leaves any other."""
-        try:
-            columns = self._columns[tuple(row)]
-            values = b"\n".join(columns.checked(row)) if columns.is_whole else b"\nnull"
-            odd = _odd(values)
-            if odd and odd[0] == b"\nn":
-                row = _nulls | {column: raw for column, raw in row.items() if raw != _null}
-                columns = self._columns[tuple(row)]
-                values = b"\n".join(columns.checked(row))
-                odd = _odd(values)
-            own = b"[" + b",".join(_picked(row)) + b"]"
-            trace_id, span_id, parent_id, name, start, end, status, kind = _own.decode(own)
-        except UNDECODABLE:
-            return False
-        writer = self.writer
-        wanted = columns.used if writer.uses(span_id) is writer.used else columns.told
+        usual = self._usual(row)
+        return usual is not None and self._is_taken(usual, _own_of(usual[2]), 0, 0, size, line, byte)
+
+    def _usual(self, row: Mapping[str, msgspec.Raw]) -> Usual | None:
+        """A row of texts, numbers and lists, with its columns and its ``OWN``; ``None`` for any other."""
+        columns = self._columns[tuple(row)]
+        if not columns.is_whole:
+            return None
         # Inside a value there is no line end, unless it is a printed list: then the row is looked at more closely.
-        if odd or QUOTED in own or not span_id or not trace_id or (wanted.has_unknown and b"\n[" in values):
+        odd = _odd(b"\n".join(columns.checked(row)))
+        if odd and odd[0] == b"\nn":
+            row = _nulls | {column: raw for column, raw in row.items() if raw != _null}
+            columns = self._columns[tuple(row)]
+            odd = _odd(b"\n".join(columns.checked(row)))
+        own = b"[" + b",".join(_picked(row)) + b"]"
+        return None if odd or QUOTED in own else (row, columns, own)
+
+    def _is_taken(self, usual: Usual, own: _Own, start_ns: int, end_ns: int, size: int, line: int, byte: int) -> bool:
+        """Take over a row whose times are known, unless they are 0; says whether it did."""
+        row, columns, _ = usual
+        trace_id, span_id, parent_id, start, end = own
+        if not span_id or not trace_id:
             return False
-        picked = wanted.values(row)
-        failed = status is not None and status.upper() == FAILED
+        start_ns = start_ns or moment_of(start)
+        end_ns = end_ns or moment_of(end)
+        writer = self.writer
+        is_told = writer.uses(span_id) is not writer.used
+        wanted = columns.told if is_told else columns.used
+        if wanted.has_unknown and b"\n[" in b"\n".join(wanted.values(row)):
+            return False
         events = row[EVENTS]
         has_events = len(events) > NOTHING and events != _null
-        attributes = list(map(KeyValue, wanted.keys, picked))
+        asked: Hashable = None
+        if columns.used.repeats and not has_events:
+            asked = columns.number, b"\n".join(columns.used.deciding(row))
+            ids = trace_id, span_id, parent_id or ""
+            where = id(self.resource), "", asked
+            if writer.add_known(line, byte, where, ids, start_ns, end_ns, may_be_sampled=is_told):
+                return True
+        rest = b"[" + b",".join(_rest_picked(row)) + b"]"
+        if QUOTED in rest:
+            return False
+        try:
+            name, status, kind = _rest.decode(rest)
+        except UNDECODABLE:
+            return False
+        attributes = list(map(KeyValue, wanted.keys, wanted.values(row)))
         if kind and kind not in NO_KIND and not columns.has_kind:
             attributes.append(self.kind(kind))
         writer.add_alone(
@@ -206,23 +255,20 @@ class PhoenixReader:
                 0,
                 name or "",
                 0,
-                moment_of(start),
-                moment_of(end),
+                start_ns,
+                end_ns,
                 attributes,
                 self.events(_value(row, EVENTS)) if has_events else ABSENT,
                 ABSENT,
-                STATUS[failed],
+                STATUS[status is not None and status.upper() == FAILED],
             ),
-            None if has_events or wanted is columns.told else (columns.number, kind, failed, b"\n".join(picked)),
+            None if is_told else asked,
         )
         return True
 
     def _columns_of(self, columns: Sequence[str]) -> Columns:
         keys = [column[len(PREFIX) :] for column in columns if column.startswith(PREFIX) and column != PREFIX]
-        used, told = (
-            Wanted(wanted, picks([PREFIX + key for key in wanted]), any(key not in self._codes for key in wanted))
-            for wanted in ([key for key in keys if uses[key]] for uses in (self.writer.used, self.writer.told))
-        )
+        used, told = (self._wanted(keys, uses) for uses in (self.writer.used, self.writer.told))
         plain = [PREFIX + key for key in keys if self._codes.get(key, 0) // RANKS not in OBJECTS]
         return Columns(
             number=next(self._numbers),
@@ -232,6 +278,13 @@ class PhoenixReader:
             told=told,
             has_kind=KIND in used.keys,
         )
+
+    def _wanted(self, keys: Sequence[str], uses: Mapping[str, bool]) -> Wanted:
+        asked = asked_of(keys, uses, self.writer.builder.lexicon)
+        values = picks([PREFIX + key for key in asked.keys])
+        deciding = picks(["status_code", "span_kind", *(PREFIX + key for key in asked.deciding_keys)])
+        has_unknown = any(key not in self._codes for key in asked.keys)
+        return Wanted(asked.keys, values, deciding, asked.repeats, has_unknown)
 
     def kind(self, kind: str) -> KeyValue:
         """The kind of a span as an attribute."""
@@ -297,8 +350,28 @@ class PhoenixReader:
 OBJECTS = frozenset({Field.METADATA, Field.PARAMETERS, Field.USAGE_DETAILS})
 """What is read as an object."""
 STATUS = (Status(), Status(code=2))
-_picked = picks(OF_THE_SPAN)
+_picked, _rest_picked = picks(OWN), picks(REST)
+_START, _END = (OWN.index(column) for column in ("start_time", "end_time"))
+_NO_OWN: _Own = ("", "", None, None, None)
+_NOTHING_OWN = msgspec.json.encode(_NO_OWN)
 _odd = re.compile(rb"\n[{n]").search
+
+
+def _owns_of(rows: Sequence[bytes]) -> list[_Own]:
+    """The ``OWN`` of rows; empty where something has another type."""
+    try:
+        found: list[_Own] = _owns.decode(b"[" + b",".join(rows) + b"]")
+    except UNDECODABLE:
+        return [_own_of(row) for row in rows]
+    return found
+
+
+def _own_of(row: bytes) -> _Own:
+    try:
+        found: _Own = _own.decode(row)
+    except UNDECODABLE:
+        return _NO_OWN
+    return found
 
 
 def moment_of(value: Any) -> int:

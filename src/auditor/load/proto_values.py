@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from auditor.load.otlp_values import UNREADABLE, decode_json
-from auditor.load.otlp_wire import WireError, number_at
+from auditor.load.otlp_values import UNREADABLE, PlainValue, decode_json
+from auditor.load.otlp_wire import LONG, VALUE, WireError, number_at
 from auditor.load.plain_values import one_by_one
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _TEXT, _INTEGER = 0x0A, 0x18
 _SIGN = 1 << 63
+SHORTEST = 4
+"""Bytes of a value of one byte: its own tag and length, and those of what it holds."""
 
 
 def decode_proto(data: bytes) -> Any:
@@ -38,6 +40,31 @@ def decode_proto(data: bytes) -> Any:
         return _other(data[at:])
     except (WireError, IndexError, UnicodeDecodeError):
         return UNREADABLE
+
+
+def plain_at(attribute: bytes, at: int) -> PlainValue | None:
+    """A short text or whole number whose field begins here and ends the attribute; ``None`` for anything else."""
+    stop = len(attribute)
+    if stop - at < SHORTEST or attribute[at] != VALUE:
+        return None
+    size = attribute[at + 1]
+    if size >= LONG or at + 2 + size != stop:
+        return None
+    tag, byte = attribute[at + 2], attribute[at + 3]
+    if tag == _TEXT:
+        if byte != size - 2:
+            return None
+        try:
+            return PlainValue(attribute[at + 4 :].decode())
+        except UnicodeDecodeError:
+            return None
+    if tag != _INTEGER:
+        return None
+    if size == 2 and byte < LONG:
+        return PlainValue(None, byte)
+    if size == 3 and byte >= LONG > attribute[at + 4]:
+        return PlainValue(None, byte & 0x7F | attribute[at + 4] << 7)
+    return None
 
 
 def _other(data: bytes) -> Any:

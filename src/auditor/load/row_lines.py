@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
+from auditor.load.otlp_spans import Group
 from auditor.load.otlp_values import UNDECODABLE
 from auditor.load.sources import Lines
-from auditor.load.span_writer import SpanWriter
+from auditor.load.span_writer import PIECE, SpanWriter
 
 T = TypeVar("T")
-Take = Callable[[T, int, int, int], bool]
-"""Takes a row over that comes from a record of so many bytes, at this line and byte; says whether it did."""
+Place = tuple[int, int]
+"""Line and byte of the record that a row comes from."""
+Walk = Callable[[Sequence[T], Sequence[Place]], Iterable[Group]]
+"""Makes spans of rows, for ``SpanWriter.walk_records``."""
 
 
-def take_rows(lines: Lines, decoder: msgspec.json.Decoder[T], take: Take[T], writer: SpanWriter) -> list[int]:
-    """Have the rows of lines taken over by ``take``, which hands them to ``writer``; says which it did not take."""
-    refused = []
-    start = 0
-    for number, (row, end) in enumerate(zip(_rows_of(lines, decoder), lines.ends, strict=True)):
-        if row is None or not take(row, end - start, lines.line + number, lines.byte + start):
-            refused.append(number)
-        start = end
-    # The lines are there no longer than this.
-    writer.end()
-    return refused
+class WaitingRows(Generic[T]):
+    """Rows that are read together: all of many lines, and some of those that come one by one."""
+
+    def __init__(self, writer: SpanWriter, walk: Walk[T]) -> None:
+        self._writer = writer
+        self._walk = walk
+        self._rows: list[T] = []
+        self._places: list[Place] = []
+
+    def add(self, row: T, line: int, byte: int) -> None:
+        """Have a row of the record at this position read with those that follow."""
+        self._rows.append(row)
+        self._places.append((line, byte))
+        if len(self._rows) >= PIECE:
+            self.end()
+
+    def take(self, lines: Lines, decoder: msgspec.json.Decoder[T], is_whole: Callable[[T], bool]) -> list[int]:
+        """Read the rows of lines; says by number which of them take a closer look."""
+        rows: list[T | None] = [*rows_of(lines, decoder)]
+        refused = [number for number, row in enumerate(rows) if row is None or not is_whole(row)]
+        for number in refused:
+            rows[number] = None
+        places = zip(lines.numbers, [lines.byte + start for start in (0, *lines.ends)], strict=False)
+        self._places += [place for place, row in zip(places, rows, strict=False) if row is not None]
+        self._rows += [row for row in rows if row is not None]
+        self._writer.builder.records += len(rows) - len(refused)
+        # The lines are there no longer than this.
+        self.end()
+        return refused
+
+    def end(self) -> None:
+        """Read the rows that wait."""
+        if self._rows:
+            rows, self._rows = self._rows, []
+            places, self._places = self._places, []
+            self._writer.walk_records(self._walk(rows, places))
 
 
-def _rows_of(lines: Lines, decoder: msgspec.json.Decoder[T]) -> list[T] | list[T | None]:
+def rows_of(lines: Lines, decoder: msgspec.json.Decoder[T]) -> list[T] | list[T | None]:
     """The row of each line; ``None`` for one that cannot be read so."""
     try:
         rows = decoder.decode_lines(lines.data)

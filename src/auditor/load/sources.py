@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
+import numpy as np
 
 from auditor.errors import InputError, SettingsError
 
@@ -63,6 +64,7 @@ class Lines(NamedTuple):
     """Lines that follow each other, each of which begins and ends like one JSON object.
 
     If they are JSON, no line end lies inside of a value: what closes an object is never followed by what opens one.
+    So it is with objects that are printed over many lines, which come like this too to readers that take them.
     """
 
     data: memoryview
@@ -72,6 +74,8 @@ class Lines(NamedTuple):
     """1-based number of the first one."""
     byte: int
     """Its byte offset in the input: readers of spans say where each one comes from."""
+    numbers: Sequence[int]
+    """Of each one the number of its line, or of the first of its lines."""
 
 
 TakeLines = Callable[[Lines], Collection[int]]
@@ -208,6 +212,8 @@ class Opened:
         """Line of the record that was read last."""
         self.take_lines: TakeLines | None = None
         """Gets lines before they are yielded as records; may be set while records are read."""
+        self.take_printed: TakeLines | None = None
+        """The same for objects that are printed over many lines."""
         self._stream: ByteStream | None = None
         self._map: mmap.mmap | None = None
         self._peeked = b""
@@ -356,14 +362,12 @@ class Opened:
                         line += _newlines(view[start:blank])
                         start = blank
                         continue
-                take = None if is_first else self.take_lines
-                if take is not None and (ends := _ends_of_lines(mapped, start, stop)):
-                    for at, end, number in _refused(take, view, ends, (start, line, start)):
-                        record = view[at:end]
-                        yield record, line + number, at
-                        record.release()
-                    line += len(ends)
-                    self.bytes_read = start = ends[-1]
+                if not is_first and (cut := self._cut(mapped, view, start, stop, line)) is not None:
+                    for at, end, number in _refused(cut, view, start, start):
+                        with view[at:end] as record:
+                            yield from values_in(record, number, at) if cut.are_printed else [(record, number, at)]
+                    line = cut.numbers[-1]
+                    self.bytes_read = start = cut.ends[-1]
                     if start - given_back >= CHUNK:
                         given_back = _give_back(mapped, given_back, start)
                     continue
@@ -407,16 +411,17 @@ class Opened:
                 blank = _end_of_blank(window, start)
                 line += window.count(b"\n", start, blank)
                 start = blank
-            take = None if is_first else self.take_lines
-            if take is not None and (ends := _ends_of_lines(window, start, len(window))):
-                view = memoryview(window)
-                refused = _refused(take, view, ends, (start, line, dropped + start))
-                view.release()
+            with memoryview(window) as view:
+                cut = None if is_first else self._cut(window, view, start, len(window), line)
+                refused = [] if cut is None else _refused(cut, view, start, dropped + start)
+            if cut is not None:
                 for at, end, number in refused:
-                    self.line = line + number
-                    yield bytes(window[at:end]), line + number, dropped + at
-                line += len(ends)
-                start = searched = ends[-1]
+                    self.line = number
+                    value = bytes(window[at:end])
+                    whole = [(value, number, dropped + at)]
+                    yield from values_in(memoryview(value), number, dropped + at) if cut.are_printed else whole
+                line = cut.numbers[-1]
+                start = searched = cut.ends[-1]
                 continue
             end = window.find(b"\n", max(start, searched))
             if end < 0 and not at_end:
@@ -456,6 +461,17 @@ class Opened:
         self.bytes_read = dropped + len(window)
         if self._broken is not None:
             raise self._broken
+
+    def _cut(
+        self, data: bytes | bytearray | mmap.mmap, view: memoryview, start: int, stop: int, line: int
+    ) -> Cut | None:
+        """Values from ``start`` on that are to be taken at once; ``None`` when the next one is to come by itself."""
+        if self.take_lines is not None and (ends := _ends_of_lines(data, start, stop)):
+            return Cut(self.take_lines, ends, range(line, line + len(ends) + 1))
+        if self.take_printed is not None and data[start : start + len(PRINTED)] == PRINTED:
+            ends, numbers = _printed(bytes(view[start : min(start + LINES, stop)]), start, line)
+            return Cut(self.take_printed, ends, numbers, are_printed=True) if ends else None
+        return None
 
     def _more(self, window: bytes | bytearray) -> bytes | bytearray:
         """Read on, twice as much each time that a value does not end; nothing is added at the end of the input.
@@ -592,6 +608,7 @@ OPENING = ord("{")
 PRINTED = b"{\n"
 """How an object begins that is printed over many lines."""
 CLOSING = ord("}")
+LINE_END = ord("\n")
 
 
 def _end_of_blank(data: bytes | bytearray | memoryview, start: int) -> int:
@@ -604,19 +621,27 @@ def is_empty(record: bytes | memoryview) -> bool:
     return bytes(record[:3]).strip() in {b"{}", b"[]"}
 
 
-def _refused(
-    take: TakeLines, view: memoryview, ends: list[int], first: tuple[int, int, int]
-) -> list[tuple[int, int, int]]:
-    """Have lines read at once; begin and end in the view, and number, of those that were not.
+class Cut(NamedTuple):
+    """Values that are to be taken at once."""
 
-    ``first`` is where the first one begins in the view, its line, and its byte in the input.
+    take: TakeLines
+    ends: list[int]
+    numbers: Sequence[int]
+    """The line of each, and the one behind the last."""
+    are_printed: bool = False
+
+
+def _refused(cut: Cut, view: memoryview, start: int, byte: int) -> list[tuple[int, int, int]]:
+    """Have values read at once; begin and end in the view, and line, of those that were not.
+
+    The first one begins at ``start`` in the view, and at ``byte`` in the input.
     """
-    start, line, byte = first
+    ends, numbers = cut.ends, cut.numbers
     data = view[start : ends[-1]]
-    refused = take(Lines(data, [end - start for end in ends], line, byte))
+    refused = cut.take(Lines(data, [end - start for end in ends], numbers[0], byte, numbers[:-1]))
     # Not so when the reader is interrupted: it still looks at its lines, and the view goes with it.
     data.release()
-    return [(ends[number - 1] if number else start, ends[number] - 1, number) for number in refused]
+    return [(ends[number - 1] if number else start, ends[number] - 1, numbers[number]) for number in refused]
 
 
 def _ends_of_lines(data: bytes | bytearray | mmap.mmap, start: int, stop: int) -> list[int]:
@@ -634,6 +659,22 @@ def _ends_of_lines(data: bytes | bytearray | mmap.mmap, start: int, stop: int) -
         at = end + 1
         ends.append(at)
     return ends
+
+
+def _printed(text: bytes, start: int, line: int) -> tuple[list[int], list[int]]:
+    """Where objects end that are printed over many lines, behind the line end, each followed by another one.
+
+    The first one begins with the text, at ``start`` and in this line. With the line of each, and the one behind the
+    last. A broken object may come together with the next.
+    """
+    letters = np.frombuffer(text, dtype=np.uint8)
+    line_ends = np.flatnonzero(letters == LINE_END)
+    brackets = np.flatnonzero(np.diff(line_ends) == len(PRINTED))
+    # Lines of one letter, counted behind the first line.
+    letter = letters[line_ends[brackets] + 1]
+    is_last = (letter[:-1] == CLOSING) & (letter[1:] == OPENING) & (np.diff(brackets) == 1)
+    last = brackets[:-1][is_last] + 1
+    return (line_ends[last] + start + 1).tolist(), [line, *(last + line + 1).tolist()]
 
 
 def _is_complete(record: bytes | bytearray | memoryview, exactly: bool) -> bool:

@@ -6,7 +6,7 @@ emptied. Where a record is a single span, the spans of many records are read tog
 
 from __future__ import annotations
 
-from base64 import b64decode
+from binascii import a2b_base64
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -28,6 +28,8 @@ HELD = 1 << 17
 """Bytes of records above which their spans wait no longer: more would not stay in the processor's cache."""
 CACHED_KEYS = 1 << 16
 ID_DIGITS = 16
+SPLIT_ABOVE = 4 << 20
+"""Bytes of a document above which its spans are decoded one by one."""
 BLANKS = 64
 """Bytes that are looked at for the first that is not blank."""
 CACHED_RESOURCES = 1 << 14
@@ -35,6 +37,7 @@ KINDS = {"UNSPECIFIED": 0, "INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 
 """Names of span kinds in upper case, to their numbers in OTLP."""
 NOTHING = 2
 """Bytes of an empty list."""
+NOT_KNOWN = (None, None)
 LOCAL_PARENT = 0x100
 """OTLP flags: the parent is known to be in the same process."""
 REMOTE_PARENT = 0x300
@@ -93,7 +96,7 @@ class SpanWriter:
         """The same with the keys that may name somebody."""
         self._reader = SpanReader(builder, values=values)
         self._groups: list[Waiting] = []
-        self._meanings = Meanings(builder)
+        self.meanings = Meanings(builder)
         self._collected = 0
         self._held = 0
         """Bytes of the records that they came from."""
@@ -190,13 +193,89 @@ class SpanWriter:
         meaning = None
         if asked is not None:
             asked = id(resource), scope, asked
-            meaning = self._meanings.of(asked)
+            meaning = self.meanings.of(asked)
         self.builder.records += 1
         self._groups.append(Waiting(line, byte, resource, scope, [span], asked, meaning))
         self._collected += 1
         self._held += size
         if self._collected >= PIECE or self._held > HELD:
             self.end()
+
+    def add_known(
+        self,
+        line: int,
+        byte: int,
+        asked: Hashable,
+        ids: tuple[str, str, str],
+        start_ns: int,
+        end_ns: int,
+        *,
+        may_be_sampled: bool = False,
+    ) -> bool:
+        """Take over the only span of a record, if it says what others said before; ids are of trace, span and parent.
+
+        ``asked`` is what ``add_alone`` remembers: the ``id`` of the resource, the scope, and what is said there.
+        """
+        meaning = self.meanings.of(asked)
+        call = None
+        if meaning is None and not may_be_sampled:
+            meaning, call = self.meanings.call_of(asked) or NOT_KNOWN
+        if meaning is None or (may_be_sampled and meaning.is_entry):
+            return False
+        builder = self.builder
+        row = builder.packed + len(builder.span_hex)
+        builder.records += 1
+        builder.marks.append((row, line, byte))
+        if call is not None:
+            builder.add_known_call(row, call, line)
+        self.meanings.add_row(meaning, ids, start_ns, end_ns)
+        return True
+
+    def walk(self, groups: Iterable[Group]) -> None:
+        """Read spans of the record at once, behind those that were collected.
+
+        ``groups`` may make rows of spans of which it knows the meaning. Where it is long, it has to ``pause``.
+        """
+        if self._groups:
+            self.end()
+        self.builder.marks.append((self.builder.next_row, self._line, self._byte))
+        self._reader.read(groups, self._line)
+        self.builder.flush_if_full()
+
+    def walk_records(self, groups: Iterable[Group]) -> None:
+        """Read the spans of several records at once, behind those that were collected; as ``walk``.
+
+        ``groups`` tells with ``begin_record`` where each record begins.
+        """
+        if self._groups:
+            self.end()
+        self._reader.read(groups, 0)
+        self.builder.flush_if_full()
+
+    def begin_record(self, line: int, byte: int) -> None:
+        """Note in a walk that the spans from here on come from the record at this position."""
+        self._reader.line = line
+        self.builder.marks.append((self.builder.next_row, line, byte))
+
+    def walk_rows(self, rows: Iterable[tuple[int, int, Group]]) -> None:
+        """Read spans that have a line and a byte each, behind those that were collected."""
+        if self._groups:
+            self.end()
+        self._reader.read(self._at_their_lines(rows), 0)
+        self.builder.flush_if_full()
+
+    def _at_their_lines(self, rows: Iterable[tuple[int, int, Group]]) -> Iterator[Group]:
+        builder, reader = self.builder, self._reader
+        for line, byte, group in rows:
+            reader.line = line
+            builder.records += 1
+            builder.marks.append((builder.next_row, line, byte))
+            yield group
+
+    def pause(self) -> None:
+        """Make room, between spans of a walk."""
+        self.builder.pack_if_due()
+        self.builder.flush_if_full()
 
     def end(self) -> None:
         """Read what was collected."""
@@ -208,7 +287,7 @@ class SpanWriter:
 
     def _placed(self, groups: Iterable[Waiting]) -> Iterator[Group]:
         """Groups, with a note of where the rows come from that they are about to become."""
-        builder, reader, meanings = self.builder, self._reader, self._meanings
+        builder, reader, meanings = self.builder, self._reader, self.meanings
         marks, ids = builder.marks, builder.span_hex
         at = -1
         for group in groups:
@@ -263,7 +342,7 @@ def hex_id(text: str, width: int) -> str:
         return text.lower()
     if text.endswith("="):
         try:
-            raw = b64decode(text, validate=True)
+            raw = a2b_base64(text, strict_mode=True)
         except ValueError:
             return ""
         if len(raw) == width:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from auditor.load.otlp_values import UNDECODABLE, PlainValue, Values, decode_json
+from auditor.load.otlp_values import UNDECODABLE, PlainValue, Values, decode_counts, decode_json
 
 _scalars = msgspec.json.Decoder(list[str | int | float])
 
@@ -50,5 +50,5 @@ def decode_text_scalars(raws: Iterable[msgspec.Raw]) -> list[PlainValue] | None:
     return found
 
 
-TEXT_VALUES = Values(decode_text, decode_text_scalars)
+TEXT_VALUES = Values(decode_text, decode_text_scalars, decode_counts)
 r"""``"acme"``, ``12``, ``12.0``, ``"[\"acme\"]"``"""

@@ -11,23 +11,29 @@ remembered, about 200 bytes each.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, canonical_id, text_of
-from auditor.load.key_sets import KeySets
+from auditor.load.key_sets import KeySets, Picked, picks
+from auditor.load.meanings import CACHED_MEANINGS
+from auditor.load.metadata_objects import KnownObjects
 from auditor.load.moments import SECOND, nanoseconds
+from auditor.load.otlp_spans import Group
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
-from auditor.load.plain_values import raw_of
+from auditor.load.plain_values import READ_AT_ONCE, raw_of
 from auditor.load.span_writer import (
     CACHED_RESOURCES,
+    ID_DIGITS,
     KINDS,
     LOCAL_PARENT,
+    PIECE,
     REMOTE_PARENT,
     SpanWriter,
     Uses,
@@ -36,6 +42,7 @@ from auditor.load.span_writer import (
     opens_list,
     plain_reason,
 )
+from auditor.model.lexicon import RANKS
 
 _ERROR = Status(2)
 _OK = Status()
@@ -161,14 +168,30 @@ class Metadata(NamedTuple):
 
     attributes: list[KeyValue]
     of_resource: dict[str, msgspec.Raw]
+    number: int | None
+    """Of what the attributes say; ``None`` where they are hardly ever the same twice."""
+
+
+class Found(msgspec.Struct, gc=False):
+    """A span that has been decoded."""
+
+    line: int
+    byte: int
+    span: Span
+    asked: Hashable
+    """What its meaning depends on besides the resource; ``None`` where it is not to be looked up."""
+    may_be_sampled: bool
 
 
 class Entries(NamedTuple):
     """Which of the entries of a namespace are asked for."""
 
     attributes: tuple[str, ...]
+    values: Picked
     of_resource: tuple[tuple[str, str], ...]
     """Their keys as they stand there, and those of the resource."""
+    repeats: bool
+    """None of the attributes is an id or a count."""
 
 
 def is_xray(value: Any) -> bool:
@@ -193,15 +216,20 @@ class XRayReader:
         self._services: dict[tuple[str, str], ResourceFacts] = {}
         self._resources: dict[tuple[str | bytes | None, ...], ResourceFacts] = {}
         self._unknown = self._spans.resource(*UNKNOWN_RESOURCE)
-        self._alone: list[Span] = []
+        self._ready: list[tuple[Found, ResourceFacts]] = []
+        self._alone: list[Found] = []
         """Subsegments of this record that came alone."""
         self._are_copied = False
         """Their values do not hold on to the bytes that they were read from."""
-        self._waiting: list[tuple[int, int, Span]] = []
-        """Those of other records whose segment has not come, with the positions of these."""
-        self._used = KeySets(lambda keys: _entries_of(keys, self._spans.used))
-        self._told = KeySets(lambda keys: _entries_of(keys, self._spans.told))
+        self._waiting: list[Found] = []
+        """Those of other records whose segment has not come."""
         codes = builder.lexicon.span_codes
+        self._used = KeySets(lambda keys: _entries_of(keys, self._spans.used, codes))
+        self._told = KeySets(lambda keys: _entries_of(keys, self._spans.told, codes))
+        self._said = KnownObjects(self._metadata, lambda metadata: metadata.number is not None)
+        self._numbers: dict[tuple[tuple[str, ...], bytes], int] = {}
+        self._count = count()
+        self._line = self._byte = 0
         self._annotated: dict[str, str] = {}
         for key in codes:
             self._annotated.setdefault(_UNSAFE.sub("_", key), key)
@@ -221,35 +249,70 @@ class XRayReader:
             return
         self._alone = []
         self._are_copied = len(record) > COPIED_ABOVE
-        with self._spans.record(record, line, byte):
-            if value is None:
-                for number, raw in enumerate(_list.decode(record)):
-                    self._read_segment(raw, f"segments[{number}]")
-            else:
-                self._read_value(value, record)
-            for span, resource in self._placed(self._alone):
-                if resource is not None:
-                    self._spans.add(resource, "", span)
-                    continue
-                if not self._are_copied:
-                    span.attributes = [KeyValue(pair.key, pair.value.copy()) for pair in span.attributes]
-                self._waiting.append((line, byte, span))
+        self._line, self._byte = line, byte
+        ready = len(self._ready)
+        try:
+            with self._spans.record(record, line, byte):
+                if value is None:
+                    for number, raw in enumerate(_list.decode(record)):
+                        self._read_segment(raw, f"segments[{number}]")
+                else:
+                    self._read_value(value, record)
+        except Exception:
+            del self._ready[ready:]
+            raise
+        for found, resource in self._placed(self._alone):
+            if resource is not None:
+                self._ready.append((found, resource))
+                continue
+            if not self._are_copied:
+                found.span.attributes = [KeyValue(pair.key, pair.value.copy()) for pair in found.span.attributes]
+            self._waiting.append(found)
+        if len(self._ready) >= PIECE or not isinstance(record, bytes):
+            self._end()
 
     def finish(self) -> None:
         """Take over the subsegments that came alone, and their segments after them or not at all."""
-        placed = self._placed([span for _, _, span in self._waiting])
-        for (line, byte, _), (span, resource) in zip(self._waiting, placed, strict=True):
-            self._spans.resume(line, byte)
-            self._spans.add(self._unknown if resource is None else resource, "", span)
-        self._spans.end()
+        self._ready += ((found, resource or self._unknown) for found, resource in self._placed(self._waiting))
         self._waiting.clear()
+        self._end()
 
-    def _placed(self, spans: Sequence[Span]) -> Iterator[tuple[Span, ResourceFacts | None]]:
+    def _end(self) -> None:
+        """Read the spans that are ready."""
+        ready, self._ready = self._ready, []
+        for start in range(0, len(ready), PIECE):
+            self._spans.walk_records(self._walked(ready[start : start + PIECE]))
+
+    def _walked(self, ready: Iterable[tuple[Found, ResourceFacts]]) -> Iterator[Group]:
+        """Spans whose meaning is not known; the others become rows."""
+        meanings = self._spans.meanings
+        line = byte = -1
+        for found, resource in ready:
+            if found.byte != byte or found.line != line:
+                line, byte = found.line, found.byte
+                self._spans.begin_record(line, byte)
+            span, asked = found.span, None
+            if found.asked is not None:
+                asked = id(resource), found.asked
+                if meanings.add_known(
+                    asked,
+                    span.traceId,
+                    span.spanId,
+                    span.parentSpanId or NO_PARENT,
+                    span.startTimeUnixNano,
+                    span.endTimeUnixNano,
+                    found.may_be_sampled,
+                ):
+                    continue
+            yield from meanings.learned(asked, resource, "", span)
+
+    def _placed(self, found: Sequence[Found]) -> Iterator[tuple[Found, ResourceFacts | None]]:
         """Subsegments that came alone, with the resource of the segment above them; ``None`` where that is missing."""
         services = self._services
         parents: dict[Ids, Ids] | None = None
         lost: set[Ids] = set()
-        for span in spans:
+        for entry in found:
+            span = entry.span
             own = span.traceId, span.spanId
             resource = services.get(own)
             if resource is None:
@@ -257,11 +320,14 @@ class XRayReader:
                 if resource is None:
                     # The parent came alone as well, and may follow.
                     if parents is None:
-                        parents = {(span.traceId, span.spanId): (span.traceId, span.parentSpanId) for span in spans}
+                        parents = {
+                            (span.traceId, span.spanId): (span.traceId, span.parentSpanId)
+                            for span in (entry.span for entry in found)
+                        }
                     resource = self._above(own, parents, lost)
                 if resource is not None:
                     services[own] = resource
-            yield span, resource
+            yield entry, resource
 
     def _above(self, own: Ids, parents: Mapping[Ids, Ids], lost: set[Ids]) -> ResourceFacts | None:
         """The resource of the first segment on the way up; all on the way are of it, or ``lost`` with it."""
@@ -287,15 +353,14 @@ class XRayReader:
 
     def _read_document(self, text: str, place: Place) -> None:
         try:
-            data = text.encode("utf-8", "surrogatepass")
             try:
-                segment = _segment.decode(data)
+                segment = _segment.decode(text)
                 if not segment.subsegments:
                     self._add(segment, None)
                     return
-            except msgspec.ValidationError:
+            except (msgspec.ValidationError, UnicodeEncodeError):
                 pass
-            self._read_segment(msgspec.Raw(data), _path(place))
+            self._read_segment(msgspec.Raw(text.encode("utf-8", "surrogatepass")), _path(place))
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             self._spans.reject(f"{_path(place)}: its Document is not JSON")
 
@@ -310,46 +375,70 @@ class XRayReader:
             except msgspec.ValidationError as error:
                 self._spans.reject(f"{here}: {plain_reason(error)}")
                 continue
-            waiting += [
-                (inner, f"{here}.subsegments[{number}]", inside)
-                for number, inner in enumerate(segment.subsegments or ())
-            ]
+            if inside is not None:
+                waiting += [
+                    (inner, f"{here}.subsegments[{number}]", inside)
+                    for number, inner in enumerate(segment.subsegments or ())
+                ]
 
-    def _add(self, segment: Segment, above: Above | None) -> Above:
-        trace = above.trace if above else _trace_hex(segment.trace_id or "")
-        span_id = hex_id(segment.id or "", 8)
-        parent = above.parent if above else hex_id(segment.parent_id, 8) if segment.parent_id else NO_PARENT
+    def _add(self, segment: Segment, above: Above | None) -> Above | None:
+        """Take over a segment; gives what lies inside it what that has from it, unless nothing does."""
+        if above is None:
+            trace = _trace_hex(segment.trace_id or "")
+            parent = hex_id(segment.parent_id, 8) if segment.parent_id else NO_PARENT
+        else:
+            trace, parent, resource = above
+        span_id = segment.id or ""
+        span_id = span_id.lower() if len(span_id) == ID_DIGITS else hex_id(span_id, 8)
         is_alone = above is None and segment.type == "subsegment"
         is_segment = above is None and not is_alone
         is_copied = is_alone and self._are_copied
         start = nanoseconds(segment.start_time, SECOND)
-        ended = start and not segment.in_progress and segment.end_time is not None
-        uses = self._spans.uses(span_id)
-        entries = self._used if uses is self._spans.used else self._told
-        attributes, of_resource = _metadata(segment.metadata, entries, is_copied=is_copied)
+        ended = start and segment.end_time is not None and not segment.in_progress
+        attributes, of_resource, number = self._said[bytes(segment.metadata)]
+        may_be_sampled = span_id <= self._spans.builder.sample_mark
+        if may_be_sampled:
+            attributes, _, _ = _metadata(segment.metadata, self._told)
+        if is_copied:
+            attributes = [KeyValue(pair.key, pair.value.copy()) for pair in attributes]
         if segment.annotations or segment.user or segment.http is not None:
+            uses = self._spans.uses(span_id)
             attributes = self._with_fields(attributes, segment, uses, is_segment=is_segment, is_copied=is_copied)
+            number = None
+        links = ABSENT if segment.links is ABSENT else _links(segment.links)
+        has_failed = bool(segment.error or segment.fault or segment.throttle)
+        flags = (REMOTE_PARENT if is_segment else LOCAL_PARENT) if parent != NO_PARENT else 0
+        kind = _kind(segment, is_segment=is_segment)
+        end = nanoseconds(segment.end_time, SECOND) if ended else 0
+        status = _ERROR if has_failed else _OK
         span = Span(
-            trace,
-            span_id,
-            parent,
-            (REMOTE_PARENT if is_segment else LOCAL_PARENT) if parent != NO_PARENT else 0,
-            segment.name or "",
-            _kind(segment, is_segment=is_segment),
-            start,
-            nanoseconds(segment.end_time, SECOND) if ended else 0,
-            attributes,
-            ABSENT,
-            _links(segment.links) if len(segment.links) else ABSENT,
-            _ERROR if segment.error or segment.fault or segment.throttle else _OK,
+            trace, span_id, parent, flags, segment.name or "", kind, start, end, attributes, ABSENT, links, status
         )
+        asked = (number, flags, kind, has_failed) if number is not None and links is ABSENT else None
+        found = Found(self._line, self._byte, span, asked, may_be_sampled)
         if is_alone:
-            self._alone.append(span)
-            return Above(trace, span_id, self._unknown)
-        resource = above.resource if above else self._resource(segment, of_resource)
-        self._services[trace, span_id] = resource
-        self._spans.add(resource, "", span)
-        return Above(trace, span_id, resource)
+            self._alone.append(found)
+            resource = self._unknown
+        else:
+            if above is None:
+                resource = self._resource(segment, of_resource)
+            self._services[trace, span_id] = resource
+            self._ready.append((found, resource))
+            if len(self._ready) >= PIECE and self._are_copied:
+                self._end()
+        return Above(trace, span_id, resource) if segment.subsegments else None
+
+    def _metadata(self, raw: bytes) -> Metadata:
+        attributes, of_resource, repeats = _metadata(raw, self._used)
+        if not repeats:
+            return Metadata(attributes, of_resource, None)
+        said = tuple([pair.key for pair in attributes]), b"\n".join([pair.value for pair in attributes])
+        number = self._numbers.get(said)
+        if number is None:
+            if len(self._numbers) >= CACHED_MEANINGS:
+                self._numbers.clear()
+            number = self._numbers[said] = next(self._count)
+        return Metadata(attributes, of_resource, number)
 
     def _with_fields(
         self, metadata: list[KeyValue], segment: Segment, uses: Uses, *, is_segment: bool, is_copied: bool
@@ -422,25 +511,37 @@ def _kind(segment: Segment, *, is_segment: bool) -> int:
     return KINDS["CLIENT"] if segment.namespace in _REMOTE else KINDS["INTERNAL"]
 
 
-def _metadata(data: msgspec.Raw, known: KeySets[Entries], *, is_copied: bool) -> Metadata:
+def _metadata(
+    data: bytes | msgspec.Raw, known: KeySets[Entries]
+) -> tuple[list[KeyValue], dict[str, msgspec.Raw], bool]:
     """Entries of all namespaces that are asked for, those of ``default`` first, and those of the resource apart.
 
-    ``is_copied`` says that they are not to hold on to the bytes that they are read from. Raises
-    ``msgspec.ValidationError`` for what is no object.
+    And whether none of them is an id or a count. Raises ``msgspec.ValidationError`` for what is no object.
     """
+    namespaces = _namespaces_of(data)
+    if len(namespaces) == 1:
+        (inner,) = namespaces
+        entries = known[tuple(inner)]
+        return (
+            list(map(KeyValue, entries.attributes, entries.values(inner))),
+            {name: inner[key] for key, name in entries.of_resource} if entries.of_resource else {},
+            entries.repeats,
+        )
     found: dict[str, msgspec.Raw] = {}
     of_resource: dict[str, msgspec.Raw] = {}
-    for inner in _namespaces_of(data):
+    repeats = True
+    for inner in namespaces:
         entries = known[tuple(inner)]
+        repeats = repeats and entries.repeats
         for key in entries.attributes:
             if key not in found:
-                found[key] = inner[key].copy() if is_copied else inner[key]
+                found[key] = inner[key]
         for key, name in entries.of_resource:
             of_resource.setdefault(name, inner[key])
-    return Metadata([KeyValue(key, value) for key, value in found.items()], of_resource)
+    return list(map(KeyValue, found, found.values())), of_resource, repeats
 
 
-def _namespaces_of(data: msgspec.Raw) -> Iterable[dict[str, msgspec.Raw]]:
+def _namespaces_of(data: bytes | msgspec.Raw) -> Sequence[dict[str, msgspec.Raw]]:
     """The namespaces of metadata, ``default`` first; what stands there instead of one is an entry by itself."""
     if not len(data):
         return ()
@@ -448,10 +549,10 @@ def _namespaces_of(data: msgspec.Raw) -> Iterable[dict[str, msgspec.Raw]]:
         found = _entries.decode(data)
     except msgspec.ValidationError:
         found = {name: _namespace_of(name, raw) for name, raw in _parts_of(data).items()}
-    return found.values() if len(found) <= 1 else [inner for _, inner in sorted(found.items(), key=_is_other)]
+    return [inner for _, inner in sorted(found.items(), key=_is_other)] if len(found) > 1 else [*found.values()]
 
 
-def _parts_of(data: msgspec.Raw) -> dict[str, msgspec.Raw]:
+def _parts_of(data: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     try:
         return _parts.decode(data) or {}
     except msgspec.ValidationError as error:
@@ -465,10 +566,13 @@ def _namespace_of(name: str, raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
         return {name: raw}
 
 
-def _entries_of(keys: tuple[str, ...], uses: Uses) -> Entries:
+def _entries_of(keys: tuple[str, ...], uses: Uses, codes: Mapping[str, int]) -> Entries:
+    wanted = tuple(key for key in keys if uses[key])
     return Entries(
-        tuple(key for key in keys if uses[key]),
+        wanted,
+        picks(wanted),
         tuple((key, key.removeprefix(_RESOURCE)) for key in keys if not uses[key] and key.startswith(_RESOURCE)),
+        all(codes.get(key, -1) // RANKS not in READ_AT_ONCE for key in wanted),
     )
 
 

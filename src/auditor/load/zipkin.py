@@ -10,7 +10,8 @@ spans of a large one are decoded one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -18,15 +19,19 @@ import msgspec
 import orjson
 
 from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, text_of
-from auditor.load.key_sets import KeySets, Picked, picks
+from auditor.load.key_sets import KeySets, Picked, asked_of, picks
 from auditor.load.moments import MICROSECOND, nanoseconds
+from auditor.load.otlp_spans import Group
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE
 from auditor.load.span_writer import (
     CACHED_RESOURCES,
     KINDS,
     LOCAL_PARENT,
+    NOTHING,
+    PIECE,
     REMOTE_PARENT,
+    SPLIT_ABOVE,
     SpanWriter,
     Uses,
     held,
@@ -37,8 +42,6 @@ from auditor.load.span_writer import (
 )
 from auditor.load.text_values import decode_text
 
-SPLIT_ABOVE = 4 << 20
-"""Bytes of a list above which its spans are decoded one by one."""
 _ERROR = Status(2)
 _OK = Status()
 _EMPTY = msgspec.Raw(b"")
@@ -109,15 +112,19 @@ class Told(NamedTuple):
     status: str
 
 
-class Tags(NamedTuple):
-    """What spans with the same tag keys have in common."""
+@dataclass(frozen=True, eq=False, slots=True)
+class Tags:
+    """What spans with the same tag keys have in common; each is like itself only."""
 
     told: Picked
-    told_keys: tuple[str, ...]
     combinations: dict[tuple[str, bytes], Told]
     """By the endpoint's name and the values of the tags that are told: few."""
     attributes: tuple[str, ...]
     """Tags that are attributes and asked for."""
+    deciding: Picked
+    """Takes all tags of which the value matters."""
+    repeats: bool
+    """There are neither ids nor counts: what such a span means is remembered."""
     has_error: bool
 
 
@@ -139,7 +146,12 @@ class ZipkinReader:
         record = held(record)
         with self._spans.record(record, line, byte):
             if not opens_list(record):
-                self._read_spans([msgspec.Raw(record)], "spans")
+                # A span that stands alone waits for others.
+                for resource, scope, spans in self._walked(
+                    self._decoded([msgspec.Raw(record)], "spans"), frozenset(), remembers=False
+                ):
+                    for span in spans:
+                        self._spans.add(resource, scope, span)
             elif not self._read_whole(record):
                 self._read_list(_list.decode(record), "spans")
 
@@ -166,34 +178,45 @@ class ZipkinReader:
         except msgspec.ValidationError:
             return False
         shared = _both_sides(spans) if any(span.shared for span in spans) else frozenset()
-        for span in spans:
-            self._add(span, shared)
+        self._spans.walk(self._walked(spans, shared))
         return True
 
     def _read_spans(self, raws: Sequence[msgspec.Raw], path: str) -> None:
-        shared = _shared_ids(raws)
+        self._spans.walk(self._walked(self._decoded(raws, path), _shared_ids(raws)))
+
+    def _decoded(self, raws: Iterable[msgspec.Raw], path: str) -> Iterator[ZipkinSpan]:
         for number, raw in enumerate(raws):
             try:
-                span = _span.decode(raw)
+                yield _span.decode(raw)
             except msgspec.ValidationError as error:
                 self._spans.reject(f"{path}[{number}]: {plain_reason(error)}")
-                continue
-            self._add(span, shared)
 
-    def _add(self, span: ZipkinSpan, shared: frozenset[Ids]) -> None:
-        given = span.tags or {}
-        trace, own, parent, flags = _ids(span, shared)
-        uses = self._spans.uses(own)
-        tags = (self._used if uses is self._spans.used else self._told)[tuple(given)]
-        named = (span.localEndpoint.serviceName or "") if span.localEndpoint else ""
-        raws = b"\n".join(tags.told(given))
-        resource, scope, status = tags.combinations.get((named, raws)) or self._new_told(tags, given, named, raws)
-        failed = status == "ERROR" if status else tags.has_error and bytes(given["error"]) not in _NO_ERROR
-        start = nanoseconds(span.timestamp, MICROSECOND)
-        self._spans.add(
-            resource,
-            scope,
-            Span(
+    def _walked(
+        self, spans: Iterable[ZipkinSpan], shared: frozenset[Ids], *, remembers: bool = True
+    ) -> Iterator[Group]:
+        """Spans whose meaning is not known; the others become rows, unless nothing is to be remembered."""
+        writer = self._spans
+        add_known, learned = writer.meanings.add_known, writer.meanings.learned
+        for number, span in enumerate(spans, 1):
+            if number % PIECE == 0 and remembers:
+                writer.pause()
+            trace, own, parent, flags = _ids(span, shared)
+            start = nanoseconds(span.timestamp, MICROSECOND)
+            end = start + nanoseconds(span.duration, MICROSECOND) if start and span.duration is not None else 0
+            events = _events(span.annotations) if len(span.annotations) > NOTHING else ABSENT
+            named = (span.localEndpoint.serviceName or "") if span.localEndpoint else ""
+            given = span.tags or {}
+            is_used = writer.uses(own) is writer.used
+            tags = (self._used if is_used else self._told)[tuple(given)]
+            asked = None
+            if tags.repeats and is_used and remembers and events is ABSENT:
+                asked = tags, named, span.kind, flags, b"\n".join(tags.deciding(given))
+                if add_known(asked, trace, own, parent, start, end):
+                    continue
+            raws = b"\n".join(tags.told(given))
+            resource, scope, status = tags.combinations.get((named, raws)) or self._new_told(tags, given, named, raws)
+            failed = status == "ERROR" if status else tags.has_error and bytes(given["error"]) not in _NO_ERROR
+            found = Span(
                 trace,
                 own,
                 parent,
@@ -201,22 +224,25 @@ class ZipkinReader:
                 span.name or "",
                 KINDS.get((span.kind or "").upper(), KINDS["INTERNAL"] if scope else 0),
                 start,
-                start + nanoseconds(span.duration, MICROSECOND) if start and span.duration is not None else 0,
+                end,
                 [KeyValue(key, given[key]) for key in tags.attributes],
-                _events(span.annotations),
+                events,
                 ABSENT,
                 _ERROR if failed else _OK,
-            ),
-        )
+            )
+            yield from learned(asked, resource, scope, found)
 
     def _tags(self, keys: tuple[str, ...], uses: Uses) -> Tags:
         told = tuple(key for key in _TOLD if key in keys)
+        asked = asked_of(keys, uses, self._spans.builder.lexicon, _IGNORED)
+        has_error = "error" in keys
         return Tags(
             picks(told),
-            told,
             self._combinations.setdefault(told, {}),
-            tuple(key for key in keys if uses[key] and key not in _IGNORED),
-            "error" in keys,
+            asked.keys,
+            picks((*told, *(("error",) if has_error else ()), *asked.deciding_keys)),
+            asked.repeats,
+            has_error,
         )
 
     def _new_told(self, tags: Tags, given: dict[str, msgspec.Raw], named: str, raws: bytes) -> Told:
