@@ -191,10 +191,10 @@ def build_cases(
         linked[wanted],
         beside_agent[wanted],
         process_knows[wanted],
-        _hashes(producer[call] for call in wanted.tolist()),
+        _hashes_of(attribution.via)[producer[wanted]],
         _hashes(peers.get(call) for call in wanted.tolist()),
         _hashes(cuts.get(call) for call in wanted.tolist()),
-        _hashes(logged.unpriced_by[call] for call in wanted.tolist()),
+        _hashes_of(logged.logs)[logged.unpriced_by[wanted]],
         logged.has_cost[wanted],
         logged.is_unread[wanted],
     )
@@ -221,7 +221,7 @@ def build_cases(
                 linked=bool(linked[first]),
                 beside_agent=bool(beside_agent[first]),
                 process_knows_tenant=bool(process_knows[first]),
-                producer=producer[first],
+                producer=_name(attribution.via, producer[first]),
                 peers=peers.get(first, frozenset()),
                 cut=cuts.get(first),
                 logged=logged,
@@ -243,7 +243,10 @@ def _cuts(table: SpanTable, attribution: Attribution, cuts: Cuts) -> dict[int, C
 class _Logged:
     """What gateways' logs say of calls, one entry a call; see the fields of ``Case``."""
 
-    unpriced_by: list[str]
+    logs: list[str]
+    """Names of gateways."""
+    unpriced_by: I64
+    """Row of ``logs``; -1 for none."""
     has_cost: Bools
     is_unread: Bools
 
@@ -258,9 +261,8 @@ def _logged(table: SpanTable, places: Places, calls: CostedCalls, pricing: Colle
     """Compare what gateways' logs say of each call with what is known of it."""
     place = table.place[table.call_row[calls.price].astype(np.int64)]
     is_row = np.array([shape.is_row for shape in places.shapes] or [False], dtype=bool)[places.shape[place]]
-    unpriced_by = [""] * len(place)
     if not is_row.any():
-        return _Logged(unpriced_by, is_row, is_row)
+        return _Logged([], np.full(len(place), -1), is_row, is_row)
     services: dict[str, int] = {}
     number_of = np.array([services.setdefault(shape.service, len(services)) for shape in places.shapes], dtype=np.int64)
     log = number_of[places.shape[place]]
@@ -273,14 +275,12 @@ def _logged(table: SpanTable, places: Places, calls: CostedCalls, pricing: Colle
     unpriced = (
         is_row & ~reported & ~failed & has_usage & calls.has_cost & (calls.cost > 0) & (says_free | knows_costs[log])
     )
-    names = list(services)
-    for call in np.flatnonzero(unpriced).tolist():
-        unpriced_by[call] = names[log[call]]
     lacks_usage = is_row & (calls.usage == _MISSING_USAGE)
     no_model = np.array(
         [not (facts.request_model or facts.response_model) for facts in table.facts] or [False], dtype=bool
     )
-    return _Logged(unpriced_by, lacks_usage & reported, lacks_usage & no_model[facts_of])
+    unpriced_by = np.where(unpriced, log, -1)
+    return _Logged(list(services), unpriced_by, lacks_usage & reported, lacks_usage & no_model[facts_of])
 
 
 def _ails(calls: CostedCalls, attribution: Attribution, logged: _Logged) -> Bools:
@@ -291,7 +291,7 @@ def _ails(calls: CostedCalls, attribution: Attribution, logged: _Logged) -> Bool
     odd_usage = calls.late | np.isin(
         calls.usage, [USAGES.index(status) for status in (UsageStatus.MISSING, UsageStatus.PARTIAL)]
     )
-    unpriced = np.array([bool(log) for log in logged.unpriced_by], dtype=bool)
+    unpriced = logged.unpriced_by >= 0
     production = attribution.status != _INTERNAL
     ails: Bools = (
         production
@@ -367,7 +367,7 @@ def _case(
         unmetered_calls=unmetered,
         is_request=facts.is_request,
         provider=facts.provider if facts.is_request else "",
-        unpriced_by=logged.unpriced_by[first],
+        unpriced_by=_name(logged.logs, logged.unpriced_by[first]),
         has_logged_cost=bool(logged.has_cost[first]),
         caller_said=facts.caller_said,
         is_unread=bool(logged.is_unread[first]),
@@ -427,6 +427,16 @@ def _hashes(values: Iterable[Hashable]) -> U64:
     return np.array(found, dtype=np.uint64)
 
 
+def _name(names: Sequence[str], row: int) -> str:
+    """The name in a row; an empty one for -1."""
+    return names[row] if row >= 0 else ""
+
+
+def _hashes_of(names: Sequence[str]) -> U64:
+    """Hashes of names by row, of none by -1."""
+    return np.array([*map(_hash, names), _hash("")], dtype=np.uint64)
+
+
 def _hash(value: object) -> int:
     return int.from_bytes(blake2b(repr(value).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
@@ -443,17 +453,17 @@ def _combine(*columns: np.ndarray) -> U64:
 # -- facts about the surroundings of calls -----------------------------------------------------------
 
 
-def _links(table: SpanTable, attribution: Attribution) -> tuple[Bools, list[str]]:
-    """Whether a span on the way of each call has a link, and the service at the other end of its join."""
+def _links(table: SpanTable, attribution: Attribution) -> tuple[Bools, I64]:
+    """Whether a span on the way of each call has a link, and the service at the other end of its join.
+
+    That is a row of ``Attribution.via``, or -1.
+    """
     linked = np.zeros(len(attribution.status), dtype=bool)
     has_link = np.zeros(len(table.key), dtype=bool)
     has_link[table.link_row] = True
     linked[attribution.passed_call[has_link[attribution.passed_row]]] = True
     queue_joins = np.isin(attribution.join, [Join.LINK, Join.MESSAGE_ID, Join.BATCH_ID, Join.WORKFLOW_ID])
-    producer = [""] * len(linked)
-    for call in np.flatnonzero(queue_joins & (attribution.via_service >= 0)).tolist():
-        producer[call] = attribution.via[attribution.via_service[call]]
-    return linked, producer
+    return linked, np.where(queue_joins, attribution.via_service, -1)
 
 
 def _peers(table: SpanTable, places: Places, attribution: Attribution, rows: I64) -> dict[int, frozenset[Peer]]:
@@ -528,8 +538,8 @@ def knowing_processes(table: SpanTable, places: Places) -> set[Process]:
     A model call without a parent does not tell: a gateway that writes one span a call has no context to lose.
     """
     lone = (table.parent == ROOT) & places.having(Role.MODEL_CALL)[table.place]
-    found = np.unique(places.process[table.place[(table.tenant >= 0) & ~lone]])
-    return {places.processes[number] for number in found.tolist()}
+    spans = np.bincount(table.place[(table.tenant >= 0) & ~lone], minlength=len(places.process))
+    return {places.processes[number] for number in places.process[spans > 0].tolist()}
 
 
 def _survey(table: SpanTable, places: Places, calls: CostedCalls, attribution: Attribution, rows: I64) -> SurveyPart:

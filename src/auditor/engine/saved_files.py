@@ -13,7 +13,7 @@ import numpy as np
 from auditor.engine.columns import COLUMNS, OWNER, Arrays, Axis, Table
 from auditor.errors import InputError, SettingsError
 from auditor.graph.table import find_rows
-from auditor.model.spans import I64, TOKEN_COLUMNS
+from auditor.model.spans import I32, I64, TOKEN_COLUMNS
 
 FORMAT = "trace-auditor columns"
 VERSION = 1
@@ -141,7 +141,7 @@ def to_files(arrays: Arrays) -> dict[Axis | Table, dict[str, Any]]:
 
 def from_files(
     columns: Mapping[Axis | Table, Mapping[str, Any]], kinds: Mapping[str, str]
-) -> tuple[Arrays, I64] | None:
+) -> tuple[Arrays, I32] | None:
     """What ``to_files`` was given, and the row of each parent, -1 for one that is no row of the group.
 
     ``None`` when such a row does not exist.
@@ -159,7 +159,7 @@ def from_files(
     parent = arrays["parent"].copy()
     parent[rows] = arrays["key"][at]
     arrays["parent"] = parent
-    parent_row = np.full(len(parent), -1, dtype=np.int64)
+    parent_row = np.full(len(parent), -1, dtype=np.int32)
     parent_row[rows] = at
     return arrays, parent_row
 

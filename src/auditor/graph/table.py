@@ -19,6 +19,7 @@ from auditor.model.spans import (
     U32,
     U64,
     Batch,
+    Bools,
     CallFacts,
     Place,
     TenantTag,
@@ -127,7 +128,7 @@ def merge(batches: Sequence[Batch]) -> SpanTable:
     parent_key = _join([batch.parent for batch in batches], np.uint64)
     if rows < len(order):
         chosen, tenant = _choose_copies(
-            order, group, chosen, tenant, _ranks(tenants), start_ns, duration, parent_key, _ranks(places)[place]
+            order, is_new, group, chosen, tenant, _ranks(tenants), start_ns, duration, parent_key, _ranks(places)[place]
         )
     new_row = np.empty(len(order), dtype=np.int32)
     new_row[order] = group
@@ -251,17 +252,21 @@ def _known_parents(batches: Sequence[Batch], offsets: I64, new_row: I32, chosen:
         return np.full(len(chosen), MISSING, dtype=np.int32)
     known = _join(
         [
-            np.full(len(batch.key), -1) if batch.parent_row is None else _moved(batch.parent_row, offsets[n])
+            np.full(len(batch.key), -1, dtype=np.int32)
+            if batch.parent_row is None
+            else _moved(batch.parent_row, offsets[n])
             for n, batch in enumerate(batches)
         ],
-        np.int64,
+        np.int32,
     )[chosen]
     return np.where(known < 0, np.int32(MISSING), new_row[known])
 
 
-def _moved(rows: I64, by: int) -> I64:
+def _moved(rows: I32, by: int) -> I32:
     """Rows of a batch among those of all; -1 stays."""
-    return np.where(rows < 0, rows, rows + by)
+    moved = rows + np.int32(by)
+    moved[rows < 0] = -1
+    return moved
 
 
 def _parent_rows(sorted_key: U64, parent_key: U64, rows: I32) -> I32:
@@ -275,6 +280,7 @@ def _parent_rows(sorted_key: U64, parent_key: U64, rows: I32) -> I32:
 
 def _choose_copies(
     order: I64,
+    is_new: Bools,
     group: I32,
     chosen: I64,
     tenant: I32,
@@ -285,7 +291,8 @@ def _choose_copies(
     place_rank: I64,
 ) -> tuple[I64, I32]:
     """Of redelivered spans keep the one that ended last; a tenant that any copy has counts."""
-    repeated = np.bincount(group)[group] > 1
+    repeated = ~is_new
+    repeated[:-1] |= ~is_new[1:]
     rows, groups = order[repeated], group[repeated]
     tenant_order = np.append(rank, -1)[tenant[rows]]
     # An unfinished copy, or a log record that names the span, gives way to the span itself, however late it comes.

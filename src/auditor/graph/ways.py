@@ -40,7 +40,8 @@ class Ways:
 
 def ways_of(table: SpanTable, places: Places, walks: Walks, cost: I64) -> Ways:
     """Sort the calls of a partition by the way that they went."""
-    with_tenant = [places.shapes[number] for number in np.unique(places.shape[table.place[table.tenant >= 0]]).tolist()]
+    spans = np.bincount(table.place[table.tenant >= 0], minlength=len(places.shape))
+    with_tenant = [places.shapes[number] for number in places.shape[spans > 0].tolist()]
     keys, inverse = np.unique(walks.to_top, return_inverse=True)
     # Calls in the order of their spans' keys: the first one shows the way.
     order = np.lexsort((table.key[walks.start], inverse))

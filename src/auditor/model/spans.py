@@ -235,7 +235,7 @@ class Batch:
     texts: list[str]
     names: dict[int, str] = field(default_factory=dict)
     """Span names, for the trace that is to be explained only."""
-    parent_row: I64 | None = None
+    parent_row: I32 | None = None
     """Row of each parent, -1 for one that is not in this batch; for who knows it, so that it is not looked up."""
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 
 from auditor.graph.numbering import one_numbering
 from auditor.graph.resolve import MAX_STEPS, Places
-from auditor.graph.table import MISSING, ROOT, SpanTable
+from auditor.graph.table import MISSING, ROOT, SpanTable, find_rows
 from auditor.model.lexicon import Operation
 from auditor.model.spans import I32, I64, NO_COUNT, U64, Bools, CallFacts, IdKind, Role, TenantTag, mix
 
@@ -557,10 +557,13 @@ class Grouping:
         return mix(model[self.table.call_facts[numbers]], both)
 
     def lone(self, wanted: U64) -> Lone:
-        """Candidates that stand alone and have such counts: two of them may be one call, cut between two traces."""
+        """Candidates that stand alone and have such counts: two of them may be one call, cut between two traces.
+
+        ``wanted`` is in order.
+        """
         alone = np.flatnonzero(self._telling())
         counts = self._counts(alone)
-        is_wanted = np.isin(counts, wanted)
+        is_wanted = find_rows(wanted, counts) != MISSING
         alone, counts = alone[is_wanted], counts[is_wanted]
         rows, facts_of = self.row[alone], self.table.call_facts[alone]
         facts = self.table.facts
