@@ -103,6 +103,12 @@ def test_the_status_is_the_commands_if_it_failed_else_the_gates(
     assert ("ended with status 7" in done.err) is (status == 7)
 
 
+def test_the_command_gets_no_limit_of_threads_that_is_ours(record: Recording) -> None:
+    done = record("--", sys.executable, "-c", "import os; print([n for n in os.environ if n.endswith('_THREADS')])")
+
+    assert done.out.startswith("[]\n")
+
+
 def test_options_of_audit_count(record: Recording) -> None:
     assert record("--max-unattributed", "none", "--", *shop(0, 3)).code == 0
     assert record("--max-unattributed=50%", "--exit-zero", "--", *shop(0, 3)).code == 0

@@ -21,6 +21,8 @@ from auditor.errors import AuditorError
 PROGRAM = "audit"
 YOUNG_OBJECTS = 50_000
 """New objects after which Python looks for garbage."""
+NO_THREADS = ("OPENBLAS_NUM_THREADS", "1")
+"""Keeps numpy from starting threads for linear algebra, of which there is none here: they cost more than its import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Command:
 
     name: str
     summary: str
+    runs_programs: bool = False
+    """Starts programs of the user's, which get its environment."""
 
     @property
     def module(self) -> str:
@@ -42,7 +46,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         for command in (
             Command("demo", "Audit a small export with every failure mode planted."),
             Command("explain", "Print a rule's page, or one trace as a tree."),
-            Command("record", "Run a command, receive its traces on loopback, and audit them."),
+            Command("record", "Run a command, receive its traces on loopback, and audit them.", runs_programs=True),
             Command("doctor", "Say what your files are, what was read in them, and what to change first."),
             Command("formats", "List the formats that are read, and what each cannot tell."),
             Command("rules", "List the rules, with what each needs to be checked."),
@@ -104,6 +108,8 @@ def _dispatch(arguments: list[str]) -> int:
         typer.echo(f"{PROGRAM} {__version__}")
         return exits.PASSED
     command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is None or not command.runs_programs:
+        os.environ.setdefault(*NO_THREADS)
     module = command.module if command else "auditor.cli.audit"
     app: typer.Typer = import_module(module).app
     runner: Any = typer.main.get_command(app)

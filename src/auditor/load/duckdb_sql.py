@@ -32,7 +32,7 @@ def is_duckdb(head: bytes) -> bool:
 
 
 def duckdb_records(opened: Opened) -> Iterator[Record]:
-    """Yield the rows of the table, each as one JSON value with its number.
+    """Yield the rows of the table, some thousands in each record, with the number of the first of them.
 
     Raises ``InputError`` when the database cannot be opened, or the table or columns of it are missing: it names
     them.
