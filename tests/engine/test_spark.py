@@ -5,15 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from auditor import pipeline
 from auditor.engine.spark import audit, inputs, partitions
@@ -22,6 +26,8 @@ from auditor.model.report import Report
 from auditor.price import PriceBook
 from auditor.report.json_v1 import digest, render
 from auditor.settings import Internal, Settings
+from builders import Span, lines
+from test_properties import exports
 
 errors = pytest.importorskip("pyspark.errors", reason="needs the spark extra")
 needs_java = pytest.mark.skipif(
@@ -69,6 +75,25 @@ def test_traces_that_belong_together_meet_across_partitions(spark: Any, monkeypa
 
     assert digest(report) == digest(serial(*STORY))
     assert sum(len(traces) for traces, _ in found[0].values()) > 10
+
+
+@given(made=exports(), number=st.integers(2, 9), seed=st.integers(0, 99), again=st.booleans())
+@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_partitions_order_and_redelivery_change_no_digest(
+    spark: Any, made: list[Span], number: int, seed: int, *, again: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        first, second = Path(name) / "one.jsonl", Path(name) / "two.jsonl"
+        written = [lines(entry) for entry in made]
+        first.write_bytes(b"".join(written))
+        random.Random(seed).shuffle(written)
+        second.write_bytes(b"".join(written + (written[:3] if again else [])))
+        try:
+            wanted = digest(serial(first))
+        except InputError:
+            return
+
+        assert digest(audit(str(second), PRODUCTION, spark=spark, partitions=number)) == wanted
 
 
 def test_parts_that_cannot_be_read_are_left_out_and_what_they_cross_is_read_whole(
