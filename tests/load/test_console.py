@@ -12,6 +12,7 @@ import pytest
 
 from auditor.errors import InputError
 from auditor.load import load
+from auditor.load.meanings import Meanings
 from auditor.model.spans import mix
 from auditor.normalise.vocabulary import compile_lexicon
 from builders import CONSUMER, SERVER, Span, audit_bytes, call, lines, span
@@ -221,6 +222,60 @@ def test_what_stands_among_printed_spans_takes_none_of_them_along(odd: str, comp
     assert {key_of(number) for number in range(1, 7)} <= keys
     places = [(entry.line, entry.byte) for entry in loaded.inputs[0].rejections]
     assert places == [("".join(before).count("\n") + 1, len("".join(before)))] * rejected
+
+
+@pytest.mark.parametrize(
+    ("odd", "wanted"),
+    [
+        (f"{9:016x}", 9),
+        (f"0X{9:016x}", 9),
+        (f"0x{0xA9:016X}", 0xA9),
+        ("0x" + "9" * 14 + "0x", None),
+        (f"0x{9:032x}", None),
+        ("", None),
+    ],
+)
+def test_parent_that_is_spelled_another_way_leaves_those_beside_it_as_they_are(
+    odd: str, wanted: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "spans.txt"
+    parents = [f"0x{11:016x}", None, f"0x{13:016x}", None, odd, f"0x{16:016x}"]
+    path.write_text("".join(printed(number, parent_id=text) for number, text in enumerate(parents, 1)), "utf-8")
+
+    (batch,) = load([str(path)], compile_lexicon()).batches
+
+    found = dict(zip(batch.key.tolist(), batch.parent.tolist(), strict=True))
+    numbers = [11, None, 13, None, wanted, 16]
+    assert found == {
+        key_of(number): 0 if parent is None else key_of(parent) for number, parent in enumerate(numbers, 1)
+    }
+
+
+def test_calls_that_say_the_same_are_found_at_their_own_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auditor.load.builder.SAMPLE_SIZE", 1)
+    remembered = []
+    add_call = Meanings.add_call
+    monkeypatch.setattr(Meanings, "add_call", lambda *given: remembered.append(add_call(*given)) or remembered[-1])
+    path = tmp_path / "spans.txt"
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini"}
+    attributes = [asked | {"tenant.id": "acme"}, asked | {"tenant.id": "globex"}, {"tenant.id": "acme"}]
+    texts = [printed(number + 1, attributes=attributes[number % 3]) for number in range(30)]
+    path.write_text("".join(texts), "utf-8")
+
+    (batch,) = load([str(path)], compile_lexicon()).batches
+
+    found = {
+        int(batch.key[row]): (line, str(batch.tenants[batch.tenant[row]]))
+        for row, line in zip(batch.call_row.tolist(), batch.call_line.tolist(), strict=True)
+    }
+    lines_before = [sum(text.count("\n") for text in texts[:number]) for number in range(30)]
+    assert any(remembered)
+    assert found.keys() == {key_of(number + 1) for number in range(30) if number % 3 < 2}
+    for number in range(30):
+        if number % 3 < 2:
+            line, tenant = found[key_of(number + 1)]
+            assert line == lines_before[number] + 1
+            assert ("acme", "globex")[number % 3] in tenant
 
 
 def key_of(number: int) -> int:

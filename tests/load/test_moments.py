@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditor.load.moments import iso_columns, iso_nanoseconds
+from auditor.load.moments import SECOND, iso_columns, iso_nanoseconds, nanoseconds, nanoseconds_of_seconds
 
 # 2026-11-01T00:00:00Z, by ``date -u -d 2026-11-01 +%s``.
 NOVEMBER = 1_793_491_200
@@ -56,3 +56,19 @@ def test_a_moment_that_is_odd_is_read_as_if_it_were_alone(odd: Any) -> None:
     columns = iso_columns([usual, odd], [usual, usual], [])
 
     assert columns == [[iso_nanoseconds(usual), iso_nanoseconds(odd)], [iso_nanoseconds(usual)] * 2, []]
+
+
+@pytest.mark.parametrize(
+    "odd", [0.0, -0.0, 1e-9, 0.99999999, NOVEMBER + 0.5, -1.5, 9e9, 1e300, float("inf"), float("nan")]
+)
+def test_a_column_of_seconds_says_what_they_say_one_by_one(odd: float) -> None:
+    column = [NOVEMBER + 0.25, odd, NOVEMBER + 0.815282]
+
+    found = nanoseconds_of_seconds(column)
+
+    assert found == [nanoseconds(value, SECOND) for value in column]
+    assert found[0] == NOVEMBER * 10**9 + 250_000_000
+
+
+def test_a_column_may_have_no_moments() -> None:
+    assert nanoseconds_of_seconds([]) == []

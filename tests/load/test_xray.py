@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from auditor.errors import InputError
+from auditor.load import load
+from auditor.load.meanings import Meanings
+from auditor.normalise.vocabulary import compile_lexicon
 from builders import SERVER, Audited, audit_bytes, call, lines, span
 
 SAMPLES = Path(__file__).parent.parent.parent / "fixtures" / "exports" / "samples"
@@ -179,6 +183,83 @@ def test_subsegments_without_their_segment_are_read(tmp_path: Path) -> None:
     (row,) = audited(tmp_path, lone_chat(2, 9), *circle).rows
 
     assert row["service"] == "unknown_service"
+
+
+def test_what_is_known_of_a_call_leaves_line_times_parent_and_failure_to_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("auditor.load.builder.SAMPLE_SIZE", 1)
+    monkeypatch.setattr("auditor.load.xray.PIECE", 1)
+    request = {"http.request.method": "POST", "url.full": "https://api.openai.com/v1/chat/completions"}
+    usual = {"metadata": {"default": request}}
+    asked = [
+        alone(2, 1, **usual),
+        alone(3, 1, **usual),
+        alone(4, 1, **usual, in_progress=True),
+        alone(5, 1, **usual) | {"start_time": None},
+        alone(6, 1, **usual, fault=True),
+        alone(7, 1, **usual, fault=True),
+        # In a process that is not known, below a parent without a readable id.
+        alone(8, 1, **usual) | {"parent_id": "?"},
+        alone(9, 1, **usual) | {"parent_id": "?"},
+    ]
+    path = tmp_path / "answers.jsonl"
+    # The segment is the sample: those after it are not looked at for keys that may name somebody.
+    pages = [[segment(1, http={}, user="u-1")], asked[:4], asked[4:]]
+    path.write_text("\n".join(json.dumps({"Segments": documents(*page)}) for page in pages), "utf-8")
+    known = []
+    add_call = Meanings.add_call
+
+    def counted(self: Meanings, *given: Any) -> bool:
+        is_known = add_call(self, *given)
+        known.extend([given[2]] if is_known else [])
+        return is_known
+
+    def calls() -> list[tuple[Any, ...]]:
+        (batch,) = load([str(path)], compile_lexicon()).batches
+        rows = batch.call_row
+        has_parent = (batch.parent[rows] != 0).tolist()
+        starts, lasted = batch.start_ns[rows].tolist(), np.nan_to_num(batch.duration_ms[rows], nan=-1).tolist()
+        failed = [batch.facts[number].failed for number in batch.call_facts.tolist()]
+        return list(zip(batch.call_line.tolist(), starts, lasted, has_parent, failed, strict=True))
+
+    monkeypatch.setattr(Meanings, "add_call", counted)
+    found = calls()
+
+    at = 1_790_000_000_250_000_000
+    assert found == [
+        (2, at, 1000, True, False),
+        (2, at, 1000, True, False),
+        # Without an end; and an end without a start says nothing either.
+        (2, at, -1, True, False),
+        (2, 0, -1, True, False),
+        (3, at, 1000, True, True),
+        (3, at, 1000, True, True),
+        (3, at, 1000, False, False),
+        (3, at, 1000, False, False),
+    ]
+    assert known == [f"{number:016x}" for number in (3, 4, 5, 7, 9)]
+    monkeypatch.setattr(Meanings, "learn", lambda *_: None)
+    assert found == calls()
+
+
+def test_keys_that_may_name_somebody_are_sampled_from_every_namespace(tmp_path: Path) -> None:
+    known = {"tenant.id": "acme", "session.id": "s-1"}
+    metadata = [
+        {"default": known},
+        {"default": known | {"acme.customer": "globex"}},
+        {"default": known, "shop": {"acme.shop": "initech"}},
+        {"shop": known | {"acme.shop": "initech"}},
+    ]
+    rows = [segment(1 + number, http={}, metadata=told) for number, told in enumerate(metadata)]
+    path = tmp_path / "segments.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+
+    sample = load([str(path)], compile_lexicon()).sample
+
+    shop = ("acme.shop", "initech")
+    told = {entry.key: entry.attributes for entry in sample}
+    assert told == {1: (), 2: (("acme.customer", "globex"),), 3: (shop,), 4: (shop,)}
 
 
 @pytest.mark.parametrize(

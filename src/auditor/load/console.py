@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import count
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 import orjson
@@ -43,6 +43,8 @@ _JAVASCRIPT_HEAD = re.compile(rb"^\{\n(?=[^\"]*\n  traceId: '[0-9a-f]{32}',\n)",
 _KINDS = {f"SpanKind.{name}": number for name, number in KINDS.items()}
 _ERROR = Status(2)
 _OK = Status()
+_ROOT = f"0x{NO_PARENT}"
+"""Stands for the parent of a span without one, spelled as the others are."""
 
 
 class Context(msgspec.Struct, gc=False):
@@ -128,12 +130,11 @@ def _refuse(name: str) -> NoReturn:
     )
 
 
-class Said(NamedTuple):
-    """What the attributes of a span say."""
+Said = tuple[list[KeyValue], int | None]
+"""Attributes of a span, and the number of those of which the value matters, and of the keys.
 
-    attributes: list[KeyValue]
-    number: int | None
-    """Of those of which the value matters, and of the keys; ``None`` where they are hardly ever the same twice."""
+There is no number where they are hardly ever the same twice.
+"""
 
 
 class ConsoleReader:
@@ -146,7 +147,7 @@ class ConsoleReader:
         self._waiting = WaitingRows(spans, self._walked)
         self._resources: dict[bytes, ResourceFacts] = {}
         self._keys = KeySets(lambda keys: asked_of(keys, spans.used, builder.lexicon))
-        self._said = KnownObjects(self._read_attributes, lambda said: said.number is not None)
+        self._said = KnownObjects(self._read_attributes, lambda said: said[1] is not None)
         self._numbers: dict[tuple[Asked, bytes], int] = {}
         self._count = count()
 
@@ -193,13 +194,16 @@ class ConsoleReader:
     def _walked(self, printed: Sequence[PrintedSpan], places: Sequence[Place]) -> Iterator[Group]:
         """Spans whose meaning is not known; the others become rows."""
         writer = self._spans
-        begin_record, add_known, builder = writer.begin_record, writer.meanings.add_known, writer.builder
+        begin_record, meanings, builder = writer.begin_record, writer.meanings, writer.builder
+        add_known, add_call = meanings.add_known, meanings.add_call
         known_resources, known = self._resources, self._said
+        resource: ResourceFacts | None = None
+        raw_resource = ABSENT
         contexts = [row.context or _NO_CONTEXT for row in printed]
         starts, ends = iso_columns([row.start_time for row in printed], [row.end_time for row in printed])
         traces, are_traces = _ids([context.trace_id for context in contexts], 16)
         spans, are_spans = _ids([context.span_id for context in contexts], 8)
-        parents, _ = _ids([row.parent_id or NO_PARENT for row in printed], 8)
+        parents, _ = _ids([row.parent_id or _ROOT for row in printed], 8)
         are_odd = not (are_traces and are_spans)
         columns = zip(
             places,
@@ -212,7 +216,9 @@ class ConsoleReader:
             strict=True,
         )
         for (line, byte), row, trace, own, parent, start, ended in columns:
-            resource = known_resources.get(bytes(row.resource)) or self._new_resource(row.resource, line, byte)
+            if resource is None or row.resource != raw_resource:
+                raw_resource = row.resource
+                resource = known_resources.get(bytes(raw_resource)) or self._new_resource(raw_resource, line, byte)
             events = events_of(row.events) if len(row.events) > NOTHING else ABSENT
             links = _links_of(row.links) if len(row.links) > NOTHING else ABSENT
             has_failed = _is_error(row.status.status_code if row.status else None)
@@ -226,6 +232,8 @@ class ConsoleReader:
                 asked = number, id(resource), row.kind, has_failed
                 if add_known(asked, trace, own, parent or NO_PARENT, start, end, may_be_sampled):
                     continue
+                if not may_be_sampled and add_call(asked, trace, own, parent or NO_PARENT, start, end, line):
+                    continue
             if may_be_sampled:
                 attributes = writer.attributes(entries_of(row.attributes), own)
             begin_record(line, byte)
@@ -234,21 +242,21 @@ class ConsoleReader:
             if asked is None:
                 yield resource, "", (span,)
             else:
-                yield from writer.meanings.learned(asked, resource, "", span)
+                yield from meanings.learned(asked, resource, "", span)
 
     def _read_attributes(self, raw: bytes) -> Said:
         given = entries_of(raw)
         keys = self._keys[tuple(given)]
-        attributes = [KeyValue(key, given[key]) for key in keys.keys]
+        attributes = [*map(KeyValue, keys.keys, keys.values(given))]
         if not keys.repeats:
-            return Said(attributes, None)
+            return attributes, None
         said = keys, b"\n".join(keys.deciding(given))
         number = self._numbers.get(said)
         if number is None:
             if len(self._numbers) >= CACHED_MEANINGS:
                 self._numbers.clear()
             number = self._numbers[said] = next(self._count)
-        return Said(attributes, number)
+        return attributes, number
 
     def _new_resource(self, raw: msgspec.Raw, line: int, byte: int) -> ResourceFacts:
         data = bytes(raw)
@@ -280,10 +288,11 @@ def _is_error(status: str | None) -> bool:
 
 def _ids(texts: Sequence[str], width: int) -> tuple[list[str], bool]:
     """Ids of so many bytes, without their ``0x``; and whether none of them is odd."""
-    found = [text[2:] if text[:2] == "0x" else text for text in texts]
+    _, *found = "".join(texts).split("0x")
     joined = "".join(found)
-    if set(map(len, found)) != {2 * width} or joined != joined.lower():
-        return [hex_id(text, width) for text in found], False
+    are_alike = set(map(len, texts)) == {2 * width + 2} and set(map(len, found)) == {2 * width}
+    if not are_alike or len(found) != len(texts) or joined != joined.lower():
+        return [hex_id(text[2:] if text[:2] == "0x" else text, width) for text in texts], False
     try:
         is_hex = len(bytes.fromhex(joined)) == width * len(found)
     except ValueError:

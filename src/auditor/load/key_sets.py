@@ -46,6 +46,8 @@ class Asked:
 
     keys: tuple[str, ...]
     """All that are asked for."""
+    values: Picked
+    """Takes the values of all."""
     deciding_keys: tuple[str, ...]
     """Those of which the value matters, and not only that they are there."""
     deciding: Picked
@@ -63,6 +65,7 @@ def asked_of(
     deciding = tuple(key for key, code in zip(wanted, codes, strict=True) if code is None or code >= PRESENCE_BELOW)
     return Asked(
         wanted,
+        picks(wanted),
         deciding,
         picks(deciding),
         all(code is None or code // RANKS not in READ_AT_ONCE for code in codes),

@@ -71,6 +71,18 @@ class Meanings:
         self._builder.add_span(trace, span, parent, meaning.place, meaning.tenant, start_ns, end_ns)
         return True
 
+    def add_call(
+        self, asked: Hashable, trace: str, span: str, parent: str, start_ns: int, end_ns: int, line: int
+    ) -> bool:
+        """Append a call without ids and counts, unless what it means is not known; not for the sample."""
+        known = self._calls.get(asked)
+        if known is None:
+            return False
+        meaning, call = known
+        self._builder.add_known_call(self._builder.next_row, call, line)
+        self._builder.add_span(trace, span, parent, meaning.place, meaning.tenant, start_ns, end_ns)
+        return True
+
     def learned(
         self, asked: Hashable, resource: ResourceFacts, scope: str, span: Span
     ) -> Iterator[tuple[ResourceFacts, str, Iterable[Span]]]:
@@ -101,11 +113,11 @@ class Meanings:
         if builder.explain_trace is not None:
             # Where a trace is explained, the names of its spans are asked for.
             return
-        calls, *others = behind
-        now, *others_now = self.behind()
-        call = builder.last_call() if now == calls + 1 else None
-        if others_now != others or (now != calls and call is None):
-            return
+        call = None
+        if (now := self.behind()) != behind:
+            call = builder.last_call() if now == (behind[0] + 1, *behind[1:]) else None
+            if call is None:
+                return
         for known in (self._known, self._calls):
             if len(known) >= CACHED_MEANINGS:
                 known.clear()

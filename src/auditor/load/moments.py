@@ -59,6 +59,17 @@ def nanoseconds(value: Any, unit: int) -> int:
     return found if 0 <= found <= LAST_NS else 0
 
 
+def nanoseconds_of_seconds(column: Sequence[float]) -> list[int]:
+    """What ``nanoseconds`` makes of seconds as floats."""
+    values = np.array(column, dtype=np.float64)
+    if not column or not 0 <= values.min() <= values.max() < _LAST_SECOND:
+        return [nanoseconds(value, SECOND) for value in column]
+    whole = values.astype(np.int64)
+    steps = np.rint((values - whole) * _FLOAT_DIGITS).astype(np.int64)
+    found: list[int] = (whole * SECOND + steps * _FLOAT_STEP).tolist()
+    return found
+
+
 def iso_nanoseconds(text: Any) -> int:
     """Read an ISO 8601 moment with up to nine digits of a second; without a zone it is UTC. 0 for anything else."""
     if not isinstance(text, str) or len(text) < _FRACTION_FROM:

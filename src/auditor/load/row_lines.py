@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 from typing import Generic, TypeVar
 
 import msgspec
@@ -38,16 +39,14 @@ class WaitingRows(Generic[T]):
     def take(self, lines: Lines, decoder: msgspec.json.Decoder[T], is_whole: Callable[[T], bool]) -> list[int]:
         """Read the rows of lines; says by number which of them take a closer look."""
         rows: list[T | None] = [*rows_of(lines, decoder)]
-        refused = [number for number, row in enumerate(rows) if row is None or not is_whole(row)]
-        for number in refused:
-            rows[number] = None
+        are_whole = [row is not None and is_whole(row) for row in rows]
         places = zip(lines.numbers, [lines.byte + start for start in (0, *lines.ends)], strict=False)
-        self._places += [place for place, row in zip(places, rows, strict=False) if row is not None]
-        self._rows += [row for row in rows if row is not None]
-        self._writer.builder.records += len(rows) - len(refused)
+        self._places += compress(places, are_whole)
+        self._rows += compress(rows, are_whole)  # type: ignore[arg-type]  # none of these is None
+        self._writer.builder.records += sum(are_whole)
         # The lines are there no longer than this.
         self.end()
-        return refused
+        return [number for number, is_taken in enumerate(are_whole) if not is_taken]
 
     def end(self) -> None:
         """Read the rows that wait."""

@@ -469,7 +469,7 @@ class Opened:
         if self.take_lines is not None and (ends := _ends_of_lines(data, start, stop)):
             return Cut(self.take_lines, ends, range(line, line + len(ends) + 1))
         if self.take_printed is not None and data[start : start + len(PRINTED)] == PRINTED:
-            ends, numbers = _printed(bytes(view[start : min(start + LINES, stop)]), start, line)
+            ends, numbers = _printed(view[start : min(start + LINES, stop)], start, line)
             return Cut(self.take_printed, ends, numbers, are_printed=True) if ends else None
         return None
 
@@ -661,7 +661,7 @@ def _ends_of_lines(data: bytes | bytearray | mmap.mmap, start: int, stop: int) -
     return ends
 
 
-def _printed(text: bytes, start: int, line: int) -> tuple[list[int], list[int]]:
+def _printed(text: memoryview, start: int, line: int) -> tuple[list[int], list[int]]:
     """Where objects end that are printed over many lines, behind the line end, each followed by another one.
 
     The first one begins with the text, at ``start`` and in this line. With the line of each, and the one behind the

@@ -11,7 +11,7 @@ remembered, about 200 bytes each.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from auditor.load.builder import NO_PARENT, BatchBuilder, ResourceFacts, canonic
 from auditor.load.key_sets import KeySets, Picked, picks
 from auditor.load.meanings import CACHED_MEANINGS
 from auditor.load.metadata_objects import KnownObjects
-from auditor.load.moments import SECOND, nanoseconds
+from auditor.load.moments import nanoseconds_of_seconds
 from auditor.load.otlp_spans import Group
 from auditor.load.otlp_types import KeyValue, Span, Status
 from auditor.load.otlp_values import ABSENT, UNDECODABLE, decode_json
@@ -46,6 +46,9 @@ from auditor.model.lexicon import RANKS
 
 _ERROR = Status(2)
 _OK = Status()
+_SERVER, _CLIENT, _INTERNAL = KINDS["SERVER"], KINDS["CLIENT"], KINDS["INTERNAL"]
+_KIND = 0x7
+_FAILED = 0x10
 _TRACE_ID = re.compile(r"1-([0-9a-fA-F]{8})-([0-9a-fA-F]{24})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_]")
 _RESOURCE = "otel.resource."
@@ -170,6 +173,8 @@ class Metadata(NamedTuple):
     of_resource: dict[str, msgspec.Raw]
     number: int | None
     """Of what the attributes say; ``None`` where they are hardly ever the same twice."""
+    tells_more: bool
+    """There are others that the sample for unknown keys is asked for."""
 
 
 class Found(msgspec.Struct, gc=False):
@@ -177,10 +182,22 @@ class Found(msgspec.Struct, gc=False):
 
     line: int
     byte: int
-    span: Span
-    asked: Hashable
-    """What its meaning depends on besides the resource; ``None`` where it is not to be looked up."""
+    trace: str
+    id: str
+    parent: str
+    name: str
+    start: float
+    end: float
+    """Seconds; 0 where they are not told."""
+    stance: int
+    """OTLP flags, kind and failure, in bits of their own."""
+    attributes: list[KeyValue]
+    links: msgspec.Raw
+    number: int | None
+    """Of what the attributes say; ``None`` where the meaning is not to be looked up."""
     may_be_sampled: bool
+    resource: ResourceFacts | None = None
+    """``None`` as long as the segment has not come."""
 
 
 class Entries(NamedTuple):
@@ -192,6 +209,8 @@ class Entries(NamedTuple):
     """Their keys as they stand there, and those of the resource."""
     repeats: bool
     """None of the attributes is an id or a count."""
+    tells_more: bool
+    """Others are asked for of the sample for unknown keys."""
 
 
 def is_xray(value: Any) -> bool:
@@ -216,7 +235,7 @@ class XRayReader:
         self._services: dict[tuple[str, str], ResourceFacts] = {}
         self._resources: dict[tuple[str | bytes | None, ...], ResourceFacts] = {}
         self._unknown = self._spans.resource(*UNKNOWN_RESOURCE)
-        self._ready: list[tuple[Found, ResourceFacts]] = []
+        self._ready: list[Found] = []
         self._alone: list[Found] = []
         """Subsegments of this record that came alone."""
         self._are_copied = False
@@ -224,8 +243,9 @@ class XRayReader:
         self._waiting: list[Found] = []
         """Those of other records whose segment has not come."""
         codes = builder.lexicon.span_codes
-        self._used = KeySets(lambda keys: _entries_of(keys, self._spans.used, codes))
-        self._told = KeySets(lambda keys: _entries_of(keys, self._spans.told, codes))
+        used, told = self._spans.used, self._spans.told
+        self._used = KeySets(lambda keys: _entries_of(keys, used, told, codes))
+        self._told = KeySets(lambda keys: _entries_of(keys, told, told, codes))
         self._said = KnownObjects(self._metadata, lambda metadata: metadata.number is not None)
         self._numbers: dict[tuple[tuple[str, ...], bytes], int] = {}
         self._count = count()
@@ -261,20 +281,22 @@ class XRayReader:
         except Exception:
             del self._ready[ready:]
             raise
-        for found, resource in self._placed(self._alone):
-            if resource is not None:
-                self._ready.append((found, resource))
+        self._place(self._alone)
+        for found in self._alone:
+            if found.resource is not None:
+                self._ready.append(found)
                 continue
             if not self._are_copied:
-                found.span.attributes = [KeyValue(pair.key, pair.value.copy()) for pair in found.span.attributes]
+                found.attributes = _copied(found.attributes)
             self._waiting.append(found)
         if len(self._ready) >= PIECE or not isinstance(record, bytes):
             self._end()
 
     def finish(self) -> None:
         """Take over the subsegments that came alone, and their segments after them or not at all."""
-        self._ready += ((found, resource or self._unknown) for found, resource in self._placed(self._waiting))
-        self._waiting.clear()
+        self._place(self._waiting)
+        self._ready += self._waiting
+        self._waiting = []
         self._end()
 
     def _end(self) -> None:
@@ -283,51 +305,54 @@ class XRayReader:
         for start in range(0, len(ready), PIECE):
             self._spans.walk_records(self._walked(ready[start : start + PIECE]))
 
-    def _walked(self, ready: Iterable[tuple[Found, ResourceFacts]]) -> Iterator[Group]:
+    def _walked(self, ready: Sequence[Found]) -> Iterator[Group]:
         """Spans whose meaning is not known; the others become rows."""
         meanings = self._spans.meanings
         line = byte = -1
-        for found, resource in ready:
+        times = nanoseconds_of_seconds([found.start for found in ready] + [found.end for found in ready])
+        for found, start, told_end in zip(ready, times[: len(ready)], times[len(ready) :], strict=True):
             if found.byte != byte or found.line != line:
                 line, byte = found.line, found.byte
                 self._spans.begin_record(line, byte)
-            span, asked = found.span, None
-            if found.asked is not None:
-                asked = id(resource), found.asked
-                if meanings.add_known(
-                    asked,
-                    span.traceId,
-                    span.spanId,
-                    span.parentSpanId or NO_PARENT,
-                    span.startTimeUnixNano,
-                    span.endTimeUnixNano,
-                    found.may_be_sampled,
+            end = told_end if start else 0
+            trace, own, parent, stance = found.trace, found.id, found.parent or NO_PARENT, found.stance
+            resource = found.resource or self._unknown
+            asked = None
+            if found.number is not None:
+                asked = id(resource), found.number, stance
+                is_told = found.may_be_sampled
+                if meanings.add_known(asked, trace, own, parent, start, end, is_told) or (
+                    not is_told and meanings.add_call(asked, trace, own, parent, start, end, line)
                 ):
                     continue
-            yield from meanings.learned(asked, resource, "", span)
+            flags, kind = stance & REMOTE_PARENT, stance & _KIND
+            status = _ERROR if stance & _FAILED else _OK
+            span = Span(
+                trace, own, parent, flags, found.name, kind, start, end, found.attributes, ABSENT, found.links, status
+            )
+            if asked is None:
+                yield resource, "", (span,)
+            else:
+                yield from meanings.learned(asked, resource, "", span)
 
-    def _placed(self, found: Sequence[Found]) -> Iterator[tuple[Found, ResourceFacts | None]]:
-        """Subsegments that came alone, with the resource of the segment above them; ``None`` where that is missing."""
+    def _place(self, found: Sequence[Found]) -> None:
+        """Give subsegments that came alone the resource of the segment above them, unless that is missing."""
         services = self._services
         parents: dict[Ids, Ids] | None = None
         lost: set[Ids] = set()
         for entry in found:
-            span = entry.span
-            own = span.traceId, span.spanId
+            own = entry.trace, entry.id
             resource = services.get(own)
             if resource is None:
-                resource = services.get((span.traceId, span.parentSpanId))
+                resource = services.get((entry.trace, entry.parent))
                 if resource is None:
                     # The parent came alone as well, and may follow.
                     if parents is None:
-                        parents = {
-                            (span.traceId, span.spanId): (span.traceId, span.parentSpanId)
-                            for span in (entry.span for entry in found)
-                        }
+                        parents = {(entry.trace, entry.id): (entry.trace, entry.parent) for entry in found}
                     resource = self._above(own, parents, lost)
                 if resource is not None:
                     services[own] = resource
-            yield entry, resource
+            entry.resource = resource
 
     def _above(self, own: Ids, parents: Mapping[Ids, Ids], lost: set[Ids]) -> ResourceFacts | None:
         """The resource of the first segment on the way up; all on the way are of it, or ``lost`` with it."""
@@ -383,9 +408,10 @@ class XRayReader:
 
     def _add(self, segment: Segment, above: Above | None) -> Above | None:
         """Take over a segment; gives what lies inside it what that has from it, unless nothing does."""
+        parent = segment.parent_id or ""
         if above is None:
             trace = _trace_hex(segment.trace_id or "")
-            parent = hex_id(segment.parent_id, 8) if segment.parent_id else NO_PARENT
+            parent = parent.lower() if len(parent) == ID_DIGITS else hex_id(parent, 8) if parent else NO_PARENT
         else:
             trace, parent, resource = above
         span_id = segment.id or ""
@@ -393,52 +419,67 @@ class XRayReader:
         is_alone = above is None and segment.type == "subsegment"
         is_segment = above is None and not is_alone
         is_copied = is_alone and self._are_copied
-        start = nanoseconds(segment.start_time, SECOND)
-        ended = start and segment.end_time is not None and not segment.in_progress
-        attributes, of_resource, number = self._said[bytes(segment.metadata)]
+        attributes, of_resource, number, tells_more = self._said[bytes(segment.metadata)]
         may_be_sampled = span_id <= self._spans.builder.sample_mark
-        if may_be_sampled:
-            attributes, _, _ = _metadata(segment.metadata, self._told)
+        if may_be_sampled and tells_more:
+            attributes, *_ = _metadata(segment.metadata, self._told)
         if is_copied:
-            attributes = [KeyValue(pair.key, pair.value.copy()) for pair in attributes]
+            attributes = _copied(attributes)
         if segment.annotations or segment.user or segment.http is not None:
             uses = self._spans.uses(span_id)
             attributes = self._with_fields(attributes, segment, uses, is_segment=is_segment, is_copied=is_copied)
             number = None
-        links = ABSENT if segment.links is ABSENT else _links(segment.links)
-        has_failed = bool(segment.error or segment.fault or segment.throttle)
-        flags = (REMOTE_PARENT if is_segment else LOCAL_PARENT) if parent != NO_PARENT else 0
-        kind = _kind(segment, is_segment=is_segment)
-        end = nanoseconds(segment.end_time, SECOND) if ended else 0
-        status = _ERROR if has_failed else _OK
-        span = Span(
-            trace, span_id, parent, flags, segment.name or "", kind, start, end, attributes, ABSENT, links, status
+        links = segment.links
+        if links is not ABSENT:
+            links, number = _links(links), None
+        # A segment serves a request; a subsegment calls out where it says so.
+        if is_segment:
+            stance = _SERVER if segment.http is not None else 0
+        else:
+            stance = _CLIENT if segment.namespace in _REMOTE else _INTERNAL
+        if parent != NO_PARENT:
+            stance |= REMOTE_PARENT if is_segment else LOCAL_PARENT
+        if segment.error or segment.fault or segment.throttle:
+            stance |= _FAILED
+        end = 0.0 if segment.in_progress else segment.end_time or 0.0
+        found = Found(
+            self._line,
+            self._byte,
+            trace,
+            span_id,
+            parent,
+            segment.name or "",
+            segment.start_time or 0.0,
+            end,
+            stance,
+            attributes,
+            links,
+            number,
+            may_be_sampled,
         )
-        asked = (number, flags, kind, has_failed) if number is not None and links is ABSENT else None
-        found = Found(self._line, self._byte, span, asked, may_be_sampled)
         if is_alone:
             self._alone.append(found)
             resource = self._unknown
         else:
             if above is None:
                 resource = self._resource(segment, of_resource)
-            self._services[trace, span_id] = resource
-            self._ready.append((found, resource))
+            self._services[trace, span_id] = found.resource = resource
+            self._ready.append(found)
             if len(self._ready) >= PIECE and self._are_copied:
                 self._end()
         return Above(trace, span_id, resource) if segment.subsegments else None
 
     def _metadata(self, raw: bytes) -> Metadata:
-        attributes, of_resource, repeats = _metadata(raw, self._used)
+        attributes, of_resource, repeats, tells_more = _metadata(raw, self._used)
         if not repeats:
-            return Metadata(attributes, of_resource, None)
+            return Metadata(attributes, of_resource, None, tells_more)
         said = tuple([pair.key for pair in attributes]), b"\n".join([pair.value for pair in attributes])
         number = self._numbers.get(said)
         if number is None:
             if len(self._numbers) >= CACHED_MEANINGS:
                 self._numbers.clear()
             number = self._numbers[said] = next(self._count)
-        return Metadata(attributes, of_resource, number)
+        return Metadata(attributes, of_resource, number, tells_more)
 
     def _with_fields(
         self, metadata: list[KeyValue], segment: Segment, uses: Uses, *, is_segment: bool, is_copied: bool
@@ -455,7 +496,7 @@ class XRayReader:
     def _resource(self, segment: Segment, metadata: Mapping[str, msgspec.Raw]) -> ResourceFacts:
         if not metadata and not len(segment.aws):
             return self._spans.resource(("service.name", segment.name or ""))
-        raws = (segment.name, bytes(segment.aws), *metadata, *map(bytes, metadata.values()))
+        raws = (segment.name, *metadata, b"\n".join([segment.aws, *metadata.values()]))
         facts = self._resources.get(raws)
         if facts is None:
             if len(self._resources) >= CACHED_RESOURCES:
@@ -504,19 +545,13 @@ def _trace_hex(text: str) -> str:
     return (found[1] + found[2]).lower() if found else canonical_id(text, 16) or ""
 
 
-def _kind(segment: Segment, *, is_segment: bool) -> int:
-    """A segment serves a request; a subsegment calls out where it says so."""
-    if is_segment:
-        return KINDS["SERVER"] if segment.http is not None else 0
-    return KINDS["CLIENT"] if segment.namespace in _REMOTE else KINDS["INTERNAL"]
-
-
 def _metadata(
     data: bytes | msgspec.Raw, known: KeySets[Entries]
-) -> tuple[list[KeyValue], dict[str, msgspec.Raw], bool]:
+) -> tuple[list[KeyValue], dict[str, msgspec.Raw], bool, bool]:
     """Entries of all namespaces that are asked for, those of ``default`` first, and those of the resource apart.
 
-    And whether none of them is an id or a count. Raises ``msgspec.ValidationError`` for what is no object.
+    And whether none of them is an id or a count, and whether others are asked for of the sample.
+    Raises ``msgspec.ValidationError`` for what is no object.
     """
     namespaces = _namespaces_of(data)
     if len(namespaces) == 1:
@@ -526,19 +561,21 @@ def _metadata(
             list(map(KeyValue, entries.attributes, entries.values(inner))),
             {name: inner[key] for key, name in entries.of_resource} if entries.of_resource else {},
             entries.repeats,
+            entries.tells_more,
         )
     found: dict[str, msgspec.Raw] = {}
     of_resource: dict[str, msgspec.Raw] = {}
-    repeats = True
+    repeats, tells_more = True, False
     for inner in namespaces:
         entries = known[tuple(inner)]
         repeats = repeats and entries.repeats
+        tells_more = tells_more or entries.tells_more
         for key in entries.attributes:
             if key not in found:
                 found[key] = inner[key]
         for key, name in entries.of_resource:
             of_resource.setdefault(name, inner[key])
-    return list(map(KeyValue, found, found.values())), of_resource, repeats
+    return list(map(KeyValue, found, found.values())), of_resource, repeats, tells_more
 
 
 def _namespaces_of(data: bytes | msgspec.Raw) -> Sequence[dict[str, msgspec.Raw]]:
@@ -566,13 +603,14 @@ def _namespace_of(name: str, raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
         return {name: raw}
 
 
-def _entries_of(keys: tuple[str, ...], uses: Uses, codes: Mapping[str, int]) -> Entries:
+def _entries_of(keys: tuple[str, ...], uses: Uses, told: Uses, codes: Mapping[str, int]) -> Entries:
     wanted = tuple(key for key in keys if uses[key])
     return Entries(
         wanted,
         picks(wanted),
         tuple((key, key.removeprefix(_RESOURCE)) for key in keys if not uses[key] and key.startswith(_RESOURCE)),
         all(codes.get(key, -1) // RANKS not in READ_AT_ONCE for key in wanted),
+        any(told[key] and not uses[key] for key in keys),
     )
 
 
@@ -596,6 +634,11 @@ def _of_fields(segment: Segment, *, is_segment: bool) -> dict[str, msgspec.Raw]:
         else:
             found["url.full"] = raw_of(url)
     return found
+
+
+def _copied(attributes: list[KeyValue]) -> list[KeyValue]:
+    """The same without a hold on what they were read from."""
+    return [KeyValue(pair.key, pair.value.copy()) for pair in attributes]
 
 
 def _links(raw: msgspec.Raw) -> msgspec.Raw:
