@@ -863,7 +863,7 @@ def test_no_prompt_or_secret_is_told(audit: Audit, file: File, form: str, damage
         f'{{"resourceSpans": [{{"x": "{CANARY}'.encode(),
         f'{{"call_type": "other", "response_cost": 1, "metadata": {{"{CANARY}": "{CANARY}"}}, "id": "{CANARY}", '
         f'"messages": "{CANARY}", "response": "{CANARY}", "error_str": "{CANARY}"}}'.encode(),
-        gzip.compress(f"{CANARY}".encode()),
+        gzip.compress(f"{CANARY}".encode(), mtime=0),
         lines(
             everywhere().with_attributes(
                 **{
