@@ -155,7 +155,7 @@ def test_an_empty_request_is_accepted_and_leaves_nothing(receiver: Receiver, sen
         (b"x", "text/plain", {}, 415),
         (b"x", PROTOBUF, {"Content_Encoding": "br"}, 415),
         (b"no gzip", PROTOBUF, {"Content_Encoding": "gzip"}, 400),
-        (gzip.compress(b"\x0a\x00")[:-9], PROTOBUF, {"Content_Encoding": "gzip"}, 400),
+        (gzip.compress(b"\x0a\x00", mtime=0)[:-9], PROTOBUF, {"Content_Encoding": "gzip"}, 400),
         (b"", PROTOBUF, {"Content_Length": "-1"}, 411),
         (b"", PROTOBUF, {"Content_Length": str(1 << 40)}, 413),
         (b"zz\r\n", PROTOBUF, {"Transfer_Encoding": "chunked"}, 400),
